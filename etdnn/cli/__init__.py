@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     module = import_module(f"etdnn.cli.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(
-        prog=f"etdnn {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"etdnn {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     module.add_arguments(parser)

@@ -1,0 +1,158 @@
+"""A subnet is a function of (supernet weights, arch).
+
+The supernet is the parameters of its largest network plus, per convolution, small matrices that turn a cropped kernel
+into a narrower one. `subnet_weights` maps them to the state of `Tdnn(arch)`: views where a prefix suffices, differentiable
+throughout. There is no second network. Source: reference/efficienttdnn.md, section 3.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from etdnn.errors import UsageError
+from etdnn.model.arch import RES2_SCALE, Arch
+from etdnn.model.cost import SE_REDUCTION
+from etdnn.model.space import SearchSpace
+from etdnn.model.tdnn import Tdnn
+
+Weights = dict[str, Tensor]
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+class Supernet(nn.Module):
+    """The weights of every subnet of `space`; slice them with `forward(x, arch)` or `derive(arch)`.
+
+    `network` holds the largest network, `kernels` the matrices: `stem.3` is the 3 x 3 matrix right of the centre crop of the
+    stem's next wider kernel; they begin as identities.
+    """
+
+    def __init__(self, space: SearchSpace):
+        super().__init__()
+        self.space = space
+        self.metadata: dict = {}
+        self.hash = ""
+        self.network = Tdnn(space.largest, space.in_feats, space.embedding)
+        self.kernels = nn.ParameterDict()
+        for name in elastic_convolutions(space.largest):
+            for size in kernel_steps(space.largest.kernels[0]):
+                self.kernels[_matrix_name(name, size)] = nn.Parameter(torch.eye(size))
+        self._skeletons: dict[Arch, Tdnn] = {}
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        """(batch, in_feats, frames) to (batch, embedding) through the subnet; gradients arrive in the supernet.
+
+        In training mode batch statistics are used and the stored ones stay as they are: the step works on copies.
+        """
+        weights = self.weights(arch)
+        if self.training:
+            for name in weights:
+                if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+                    weights[name] = weights[name].clone()
+        return functional_call(self._skeleton(arch).train(self.training), weights, (x,), strict=True)
+
+    def weights(self, arch: Arch) -> Weights:
+        """Return the state of `Tdnn(arch)` as differentiable slices of this supernet."""
+        if not self.space.holds(arch):
+            raise UsageError(f"arch {arch} does not fit in the supernet, whose largest network is {self.space.largest}")
+        state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        return subnet_weights(state, dict(self.kernels.items()), self.space.largest, arch)
+
+    def derive(self, arch: Arch | str) -> Tdnn:
+        """Return the static network of `arch` in eval mode with exact copies of its weights, marked uncalibrated."""
+        arch = Arch.parse(arch) if isinstance(arch, str) else arch
+        net = Tdnn(arch, self.space.in_feats, self.space.embedding)
+        with torch.no_grad():
+            net.load_state_dict(self.weights(arch))
+        net.calibrated = False
+        return net.to(next(self.parameters()).device).eval()
+
+    def _skeleton(self, arch: Arch) -> Tdnn:
+        """Return a weightless `Tdnn(arch)` to call functionally; the most recent ones are kept."""
+        if arch not in self._skeletons:
+            while len(self._skeletons) >= 64:
+                self._skeletons.pop(next(iter(self._skeletons)))
+            with torch.device("meta"):
+                self._skeletons[arch] = Tdnn(arch, self.space.in_feats, self.space.embedding)
+        return self._skeletons[arch]
+
+
+def elastic_convolutions(largest: Arch) -> list[str]:
+    """Return the names of the convolutions whose kernel is searched: the stem and the Res2 stages."""
+    stages = [
+        f"blocks.{block}.res2.stages.{stage}" for block in range(largest.depth) for stage in range(RES2_SCALE - 1)
+    ]
+    return ["stem", *stages]
+
+
+def kernel_steps(largest: int) -> list[int]:
+    """Return the kernel sizes below `largest`, in the order in which a kernel is narrowed: 5 gives [3, 1]."""
+    return list(range(largest - 2, 0, -2))
+
+
+def _matrix_name(convolution: str, size: int) -> str:
+    return f"{convolution.replace('.', '_')}_to{size}"
+
+
+def subnet_weights(state: Weights, kernels: Weights, largest: Arch, arch: Arch) -> Weights:
+    """Map the largest network's `state` and the kernel matrices to the state of `Tdnn(arch)`, names as there.
+
+    Widths are prefixes; the inner width of a block is a prefix of each of its eight Res2 groups; the aggregation reads
+    the first w0 channels of the first D blocks; pooled statistics keep a prefix of each half (means, deviations).
+    """
+    width, cat = arch.widths[0], arch.cat
+    result: Weights = {}
+
+    def narrow_kernel(name: str, weight: Tensor, size: int) -> Tensor:
+        for step in kernel_steps(weight.shape[2]):
+            if weight.shape[2] == size:
+                break
+            weight = weight[:, :, 1:-1] @ kernels[_matrix_name(name, step)]
+        return weight
+
+    def norm(name: str, take) -> None:
+        for part in _NORM:
+            result[f"{name}.{part}"] = take(state[f"{name}.{part}"])
+        result[f"{name}.num_batches_tracked"] = state[f"{name}.num_batches_tracked"]
+
+    def prefix(size: int):
+        return lambda vector: vector[:size]
+
+    result["stem.conv.weight"] = narrow_kernel("stem", state["stem.conv.weight"][:width], arch.kernels[0])
+    norm("stem.norm", prefix(width))
+    for index in range(arch.depth):
+        block, inner, kernel = f"blocks.{index}", arch.widths[index + 1], arch.kernels[index + 1]
+        group = inner // RES2_SCALE
+        result[f"{block}.first.conv.weight"] = take_groups(
+            state[f"{block}.first.conv.weight"][:, :width], RES2_SCALE, group
+        )
+        norm(f"{block}.first.norm", lambda vector, group=group: take_groups(vector, RES2_SCALE, group))
+        for stage in range(RES2_SCALE - 1):
+            name = f"{block}.res2.stages.{stage}"
+            weight = state[f"{name}.conv.weight"][:group, :group]
+            result[f"{name}.conv.weight"] = narrow_kernel(name, weight, kernel)
+            norm(f"{name}.norm", prefix(group))
+        last = state[f"{block}.last.conv.weight"][:width]
+        result[f"{block}.last.conv.weight"] = take_groups(last.transpose(0, 1), RES2_SCALE, group).transpose(0, 1)
+        norm(f"{block}.last.norm", prefix(width))
+        hidden = width // SE_REDUCTION
+        result[f"{block}.se.squeeze.weight"] = state[f"{block}.se.squeeze.weight"][:hidden, :width]
+        result[f"{block}.se.squeeze.bias"] = state[f"{block}.se.squeeze.bias"][:hidden]
+        result[f"{block}.se.excite.weight"] = state[f"{block}.se.excite.weight"][:width, :hidden]
+        result[f"{block}.se.excite.bias"] = state[f"{block}.se.excite.bias"][:width]
+    aggregation = state["aggregation.weight"][:cat].squeeze(2).unflatten(1, (largest.depth, largest.widths[0]))
+    result["aggregation.weight"] = aggregation[:, : arch.depth, :width].flatten(1).unsqueeze(2)
+    result["pooling.down.weight"] = state["pooling.down.weight"][:, :cat]
+    result["pooling.up.weight"] = state["pooling.up.weight"][:cat]
+    norm("pooling_norm", lambda vector: take_groups(vector, 2, cat))
+    linear = state["embedding.weight"]
+    result["embedding.weight"] = take_groups(linear.transpose(0, 1), 2, cat).transpose(0, 1)
+    result["embedding.bias"] = state["embedding.bias"]
+    norm("embedding_norm", lambda vector: vector)
+    return result
+
+
+def take_groups(x: Tensor, groups: int, size: int) -> Tensor:
+    """Return the first `size` of each of `groups` equal parts of the first dimension of `x`."""
+    if x.shape[0] == groups * size:
+        return x
+    return x.unflatten(0, (groups, x.shape[0] // groups))[:, :size].flatten(0, 1)
