@@ -1,7 +1,7 @@
 """The authors' released checkpoints: reading them safely and renaming their keys to ours.
 
-A supernet file holds `state_dict` under the prefix `module.__S__.` plus a loss head; a subnet file holds `subnet` (the arch
-tuple) and `bn` (the batch-norm tensors of that subnet). Source: reference/efficienttdnn.md, sections 1, 3 and 7.5.
+A supernet file holds `state_dict` under the prefix `module.__S__.` plus a loss head; a subnet file holds `subnet` (the
+arch tuple) and `bn` (the batch-norm tensors of that subnet). Source: reference/efficienttdnn.md, sections 1, 3 and 7.5.
 """
 
 import re
@@ -101,7 +101,7 @@ def import_subnet(path: str | Path, supernet: Supernet) -> tuple[Tdnn, dict[str,
 
 
 def space_of(state: dict[str, Tensor], path: str | Path) -> SearchSpace:
-    """Return the fine space (depths from 2, all multiples of 8 from a quarter on) under the largest network of `state`."""
+    """Return the fine space (depths from 2, multiples of 8 from a quarter on) under the largest network of `state`."""
     try:
         stem, cat = state["stem.conv.weight"], state["aggregation.weight"]
         depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))

@@ -13,9 +13,9 @@ RES2_SCALE = 8
 
 @dataclass(frozen=True)
 class Arch:
-    """One TDNN: `depth` blocks; `widths` (w0..wD: channels between blocks, then inside each); `kernels` (k0..kD); `cat`.
+    """One TDNN: `depth` blocks; `widths` (w0..wD: between blocks, then inside each); `kernels` (k0..kD); `cat`.
 
-    w0 is the output of the stem and the input and output of every block, k0 the kernel of the stem; w_i and k_i (i >= 1)
+    w0 is the output of the stem and the input and output of every block, k0 the kernel of the stem; w_i and k_i (i > 0)
     are the inner channels and the Res2 kernel of block i; cat is the output of the aggregation. Widths and cat are
     multiples of 8, kernels odd. Whether a space holds the arch is the space's question (`SearchSpace.contains`).
     Raises UsageError (which part, what is allowed). Source: reference/efficienttdnn.md, section 2.

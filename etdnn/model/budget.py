@@ -18,7 +18,7 @@ PRECISE_DIGITS = 3
 
 @dataclass(frozen=True)
 class Budget:
-    """An upper bound: `kind` (macs, params, latency), `limit` (count, or seconds: the largest admitted), `name` (folder).
+    """An upper bound: `kind` (macs, params, latency), `limit` (the largest count or seconds admitted), `name` (folder).
 
     A count written with three or more significant digits admits what prints the same: `204M` admits 204.07M, `204.0M`
     does not. Fewer digits, plain integers, Python numbers and latencies are strict.

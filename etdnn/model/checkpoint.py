@@ -30,7 +30,7 @@ def save_tensors(path: str | Path, tensors: dict[str, torch.Tensor], metadata: d
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return tensors and metadata of a model file; UserError when it is missing, damaged, foreign or of a newer format."""
+    """Return tensors and metadata of a model file; UserError when it is missing, damaged or foreign."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such model file")

@@ -161,7 +161,7 @@ class SearchSpace:
         cats: Sequence[int] | None = None,
         name: str | None = None,
     ) -> "SearchSpace":
-        """Return a part of this space, given choices per dimension (None keeps all); a choice outside is a UserError."""
+        """Return a part of this space: choices per dimension (None keeps all); one outside is a UserError."""
         given = {"depths": depths, "widths": widths, "kernels": kernels, "cats": cats}
         chosen = {}
         for key, values in given.items():

@@ -1,8 +1,8 @@
 """A subnet is a function of (supernet weights, arch).
 
 The supernet is the parameters of its largest network plus, per convolution, small matrices that turn a cropped kernel
-into a narrower one. `subnet_weights` maps them to the state of `Tdnn(arch)`: views where a prefix suffices, differentiable
-throughout. There is no second network. Source: reference/efficienttdnn.md, section 3.
+into a narrower one. `subnet_weights` maps them to the state of `Tdnn(arch)`: views where a prefix suffices,
+differentiable throughout. There is no second network. Source: reference/efficienttdnn.md, section 3.
 """
 
 import torch
@@ -22,8 +22,8 @@ _NORM = ("weight", "bias", "running_mean", "running_var")
 class Supernet(nn.Module):
     """The weights of every subnet of `space`; slice them with `forward(x, arch)` or `derive(arch)`.
 
-    `network` holds the largest network, `kernels` the matrices: `stem.3` is the 3 x 3 matrix right of the centre crop of the
-    stem's next wider kernel; they begin as identities.
+    `network` holds the largest network, `kernels` the matrices: `stem_to3` is multiplied, 3 x 3, from the right onto the
+    centre crop of the stem's next wider kernel; they begin as identities.
     """
 
     def __init__(self, space: SearchSpace):
