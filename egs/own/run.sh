@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Your own recordings: any folder of the form SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,mp3,m4a}.
+#
+#   bash run.sh --corpus FOLDER                        speakers are split into train, dev and test; trials are made
+#   bash run.sh --corpus FOLDER --split speakers.tsv --trials trials.txt --musan MUSAN --rirs RIRS
+#   bash run.sh --stage 4 --macs-budget 20M            another budget from the supernet that is trained
+#   bash run.sh --help                                 all options
+#
+# Dev speakers are in neither train nor test; they get a clean and a cross list (other rooms and noises than in
+# training), on which the search selects. Without --musan and --rirs, synthetic noises and rooms are used.
+#
+# Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
+#         4 search, 5 derive, 6 embed, 7 score, 8 report.
+set -euo pipefail
+egs=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+title="own recordings"
+prepare=prepare_own.sh
+prepare_options=(corpus split musan rirs trials)
+prepare_paths=(corpus split musan rirs)
+prepare_help="\
+  --corpus DIR          folder SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,mp3,m4a} (needed)
+  --split FILE          table with a header that names its columns id and set (train, dev, test) [drawn]
+  --musan DIR           noises, music and speech in MUSAN's layout [synthetic noises]
+  --rirs DIR            room impulse responses [synthetic rooms]"
+defaults() {
+  expdir=exp/own
+  default_macs_budget="20M 60M"
+  corpus=
+  split=
+  musan=
+  rirs=
+}
+# shellcheck source=local/stages.sh
+. "$egs/local/stages.sh"
