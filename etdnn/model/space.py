@@ -8,6 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from etdnn.errors import UserError
 from etdnn.files import hash_text
 from etdnn.model.arch import Arch
@@ -87,6 +89,11 @@ class SearchSpace:
         return cls.load(Path(str(folder / f"{name}.yaml")))
 
     @classmethod
+    def find(cls, name_or_path: str | Path) -> "SearchSpace":
+        """Return the space of a YAML file, or the published one of that name."""
+        return cls.load(name_or_path) if Path(name_or_path).is_file() else cls.named(str(name_or_path))
+
+    @classmethod
     def load(cls, path: str | Path) -> "SearchSpace":
         """Read a space from YAML (name, depth, width, kernel, cat; lists, or first/last/step)."""
         file = load_settings(_SpaceFile, path)
@@ -145,6 +152,16 @@ class SearchSpace:
             and max(arch.widths) <= big.widths[0]
             and max(arch.kernels) <= big.kernels[0]
             and arch.cat <= big.cat
+        )
+
+    def sample(self, generator: np.random.Generator) -> Arch:
+        """Draw one arch as published: depth uniformly, then every width, every kernel and cat, each uniformly."""
+        depth = int(generator.choice(self.depths))
+        return Arch(
+            depth,
+            tuple(int(value) for value in generator.choice(self.widths, depth + 1)),
+            tuple(int(value) for value in generator.choice(self.kernels, depth + 1)),
+            int(generator.choice(self.cats)),
         )
 
     def count(self) -> int:

@@ -22,8 +22,8 @@ _NORM = ("weight", "bias", "running_mean", "running_var")
 class Supernet(nn.Module):
     """The weights of every subnet of `space`; slice them with `forward(x, arch)` or `derive(arch)`.
 
-    `network` holds the largest network, `kernels` the matrices: `stem_to3` is multiplied, 3 x 3, from the right onto the
-    centre crop of the stem's next wider kernel; they begin as identities.
+    `network` holds the largest network, `kernels` the matrices: `stem_to3` is multiplied, 3 x 3, from the right onto
+    the centre crop of the stem's next wider kernel; they begin as identities.
     """
 
     def __init__(self, space: SearchSpace):

@@ -97,8 +97,8 @@ class AttentiveStatistics(nn.Module):
 class Tdnn(nn.Module):
     """A speaker encoder of arch `arch`: (batch, in_feats, frames) to (batch, embedding).
 
-    Stem; blocks i = 1..D of dilation i + 1, to whose output the running sum of the stem's and all earlier
-    blocks' outputs is added; 1x1 aggregation of all block outputs; attentive statistics; batch norm, linear, batch norm.
+    Stem; blocks i = 1..D of dilation i + 1, to whose output the running sum of the stem's and all earlier blocks'
+    outputs is added; 1x1 aggregation of all block outputs; attentive statistics; batch norm, linear, batch norm.
     `calibrated` says whether the batch-norm statistics belong to these weights: False for a net straight from a
     supernet, which nothing may evaluate before `etdnn.embed.batchnorm.reestimate`.
     """
