@@ -1,7 +1,8 @@
 """`python3 -m etdnn COMMAND`: finds the worker of a command, runs it, turns a user's mistakes into one line.
 
-A command is a module of this package (`make_fbank.py` is `make-fbank`) with a docstring whose first line is its help,
-`add_arguments(parser)` and `run(args)`. Modules import heavy libraries inside `run`, so that help is instant.
+A command is a module of this package (`make_fbank.py` is `make-fbank`, `import_.py` is `import`) with a docstring whose
+first line is its help, `add_arguments(parser)` and `run(args)`. Modules import heavy libraries inside `run`, so that
+help is instant.
 """
 
 import argparse
@@ -16,7 +17,13 @@ from etdnn.errors import UserError
 
 def commands() -> list[str]:
     """Return the names of all commands, sorted."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if module.name[0] != "_")
+    return sorted(_modules())
+
+
+def _modules() -> dict[str, str]:
+    """Map command to module; a trailing underscore keeps a module's name clear of Python's keywords."""
+    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_"]
+    return {name.rstrip("_").replace("_", "-"): f"etdnn.cli.{name}" for name in names}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean '{near[0]}'?" if near else "see etdnn --help"
         print(f"etdnn: error: no command '{argv[0]}' ({hint})", file=sys.stderr)
         return 2
-    module = import_module(f"etdnn.cli.{name.replace('-', '_')}")
+    module = import_module(_modules()[name])
     parser = argparse.ArgumentParser(
         prog=f"etdnn {name}",
         description=module.__doc__,
@@ -75,7 +82,7 @@ def _with_dashes(word: str) -> str:
 
 def _overview() -> str:
     lines = ["usage: etdnn COMMAND [options]   (etdnn COMMAND --help for each)", "", "commands:"]
-    for name in commands():
-        doc = import_module(f"etdnn.cli.{name.replace('-', '_')}").__doc__ or ""
+    for name, module in sorted(_modules().items()):
+        doc = import_module(module).__doc__ or ""
         lines.append(f"  {name:<20} {doc.strip().splitlines()[0] if doc.strip() else ''}")
     return "\n".join(lines)
