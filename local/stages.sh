@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # The numbered driver, stages 0 to 8; every egs/*/run.sh sources it after it has set, for its corpus:
-#   egs               absolute folder of the egs
-#   title             what the corpus is, for logs and for the report
-#   prepare           the script of local/ that is stage 0
-#   prepare_options   names of the options that only stage 0 takes (array; handed on to $prepare)
-#   prepare_paths     those of them that are paths
-#   prepare_help      their lines of the help text
+#   EGS               absolute folder of the egs
+#   TITLE             what the corpus is, for logs and for the report
+#   PREPARE           the script of local/ that is stage 0
+#   PREPARE_OPTIONS   names of the options that stage 0 takes besides the common ones (array)
+#   PREPARE_PATHS     those of them that are paths
+#   PREPARE_HELP      their lines of the help text
 #   defaults          a function that sets other defaults than those below
 # Each stage is one script of local/ (or several calls of it); what it needs, what it leaves: run.sh --help.
+# Lower-case variables are options (utils/parse_options.sh), the driver's own are upper-case.
 set -euo pipefail
 
-called_from=$PWD
-arguments=("$@")
+CALLED_FROM=$PWD
+ARGUMENTS=("$@")
 
 stage=0
 stop_stage=100
@@ -27,7 +28,7 @@ augment_config=conf/augment.yaml
 train_config=conf/train.yaml
 space_config=conf/space.yaml
 search_config=conf/search.yaml
-default_macs_budget=
+DEFAULT_MACS_BUDGET=
 macs_budget=
 params_budget=
 latency_budget=
@@ -37,7 +38,7 @@ trials=()
 defaults
 
 help_message="Usage: bash $0 [options]
-$title, from audio to EER and minDCF of the best subnets under given budgets.
+$TITLE, from audio to EER and minDCF of the best subnets under given budgets.
 
 Stages:
   0  corpus to data directories, trial lists, noise and room lists   -> $datadir/{train,dev,test}
@@ -57,9 +58,9 @@ Options (dashes or underscores; default in brackets):
   --num-ranks N         training processes [$num_ranks]; a resumed run needs the same number
   --seed N              seed of every draw [$seed]
   --force true          redo the stages that run even if their outputs are up to date [$force]
-  --macs-budget LIST    multiply-accumulates at 3 s, one or several: \"204M 571M\" [$default_macs_budget]
+  --macs-budget LIST    multiply-accumulates at 3 s, one or several: \"204M 571M\" [$DEFAULT_MACS_BUDGET]
   --params-budget LIST  parameters, one or several: \"500k 2M\"
-  --latency-budget LIST milliseconds, one or several; needs --latency-table
+  --latency-budget LIST with its unit, one or several: \"8ms\"; needs --latency-table
   --latency-table FILE  latencies measured on the target
   --phase NAME          search the supernet as this phase left it [the last phase]
   --trials LIST         a trial list (repeatable): by file, stage 0 takes it in where the corpus leaves that to the user;
@@ -73,92 +74,93 @@ Options (dashes or underscores; default in brackets):
   --space-config FILE   search space [$space_config]
   --search-config FILE  search [$search_config]
   --config FILE         options as a file, one 'name=value' per line; the command line wins
-${prepare_help:+
+${PREPARE_HELP:+
 Stage 0 of this corpus:
-$prepare_help
+$PREPARE_HELP
 }
 Relative inputs are looked up where the command is typed, then in the egs folder; data, features and models are
-written below the egs folder ($egs)."
+written below the egs folder ($EGS)."
 
-option_defaults=$(declare -p fbank_config augment_config train_config space_config search_config)
+OPTION_DEFAULTS=$(declare -p fbank_config augment_config train_config space_config search_config)
 # shellcheck source=utils/parse_options.sh
-. "$egs/utils/parse_options.sh"
+. "$EGS/utils/parse_options.sh"
 # shellcheck source=local/lib/driver.sh
-. "$egs/local/lib/driver.sh"
+. "$EGS/local/lib/driver.sh"
 [ $# -eq 0 ] || die "takes options only, found '$1' (bash $0 --help)" 2
 check_options
 resolve_paths
-cd "$egs"
+cd "$EGS"
 # shellcheck source=egs/mini/path.sh
 . ./path.sh
 # shellcheck source=egs/mini/cmd.sh
 . ./cmd.sh
 check_expdir
 read_budgets
+find_supernet
 record_command
 
-common=(--nj "$nj" --seed "$seed" --force "$force")
-log "$title: stages $stage to $stop_stage, expdir $expdir, budgets: ${budgets[*]}, seed $seed, $nj jobs, $num_ranks ranks"
+COMMON=(--nj "$nj" --seed "$seed" --force "$force")
+log "$TITLE: stages $stage to $stop_stage, expdir $expdir, budgets: ${BUDGETS[*]}, seed $seed, $nj jobs, $num_ranks ranks"
 
 if begin 0 "corpus to data directories"; then
-  run "local/$prepare" --cmd "$train_cmd" "${common[@]}" "${prepare_arguments[@]}" "$datadir"
+  run "local/$PREPARE" --cmd "$train_cmd" "${COMMON[@]}" "${PREPARE_ARGUMENTS[@]}" "$datadir"
 fi
 
 if begin 1 "copies and features"; then
   need 0 "$datadir/train/wav.scp"
-  run local/make_features.sh --cmd "$train_cmd" "${common[@]}" --fbank-config "$fbank_config" \
+  run local/make_features.sh --cmd "$train_cmd" "${COMMON[@]}" --fbank-config "$fbank_config" \
     --augment-config "$augment_config" "$datadir" "$featdir"
 fi
 
-train=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" "${common[@]}" --train-config "$train_config"
+TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" "${COMMON[@]}" --train-config "$train_config"
   --space "$space_config")
 
 if begin 2 "train the largest network"; then
   need 1 "$datadir/train_all/feats.scp"
-  run "${train[@]}" largest "$datadir/train_all" "$expdir"
+  run "${TRAIN[@]}" largest "$datadir/train_all" "$expdir"
 fi
 
 if begin 3 "progressive phases"; then
   need 1 "$datadir/train_all/feats.scp"
   need 2 "$expdir/largest/supernet.safetensors"
   for name in kernel depth width1 width2; do
-    run "${train[@]}" "$name" "$datadir/train_all" "$expdir"
+    run "${TRAIN[@]}" "$name" "$datadir/train_all" "$expdir"
   done
 fi
 
 if begin 4 "search"; then
   need 1 "$datadir/dev/feats.scp"
-  need 3 "$supernet"
-  run local/search.sh --cmd "$train_cmd" "${common[@]}" --search-config "$search_config" --phase "$phase" \
+  need 3 "$SUPERNET"
+  run local/search.sh --cmd "$train_cmd" "${COMMON[@]}" --search-config "$search_config" --phase "$phase" \
     --macs-budget "$macs_budget" --params-budget "$params_budget" --latency-budget "$latency_budget" \
     --latency-table "$latency_table" "$datadir" "$expdir"
 fi
 
 if begin 5 "derive subnets"; then
-  need 3 "$supernet"
-  for name in "${budgets[@]}"; do
+  need 3 "$SUPERNET"
+  for name in "${BUDGETS[@]}"; do
     [ "$name" = largest ] || need 4 "$expdir/search/$name/arch.txt"
-    run local/derive.sh --cmd "$train_cmd" "${common[@]}" --phase "$phase" "$datadir" "$expdir" "$name"
+    run local/derive.sh --cmd "$train_cmd" "${COMMON[@]}" --phase "$phase" "$datadir" "$expdir" "$name"
   done
 fi
 
 if begin 6 "embeddings"; then
-  for name in "${budgets[@]}"; do
+  for name in "${BUDGETS[@]}"; do
     need 5 "$expdir/subnet/$name/model.safetensors"
-    run local/embed.sh --cmd "$train_cmd" "${common[@]}" "$datadir" "$expdir" "$name"
+    run local/embed.sh --cmd "$train_cmd" "${COMMON[@]}" "$datadir" "$expdir" "$name"
   done
 fi
 
 if begin 7 "scores"; then
-  for name in "${budgets[@]}"; do
+  for name in "${BUDGETS[@]}"; do
     need 6 "$expdir/subnet/$name/embeddings/test.scp"
-    run local/score.sh --cmd "$train_cmd" "${common[@]}" "${trial_arguments[@]}" "$datadir" "$expdir" "$name"
+    run local/score.sh --cmd "$train_cmd" "${COMMON[@]}" "${TRIAL_ARGUMENTS[@]}" "$datadir" "$expdir" "$name"
   done
 fi
 
 if begin 8 "report"; then
   need 7 "$expdir/results.tsv"
-  run local/report.sh --title "$title" "$datadir" "$expdir"
+  run local/report.sh --title "$TITLE" "$datadir" "$expdir"
 fi
 
 finish

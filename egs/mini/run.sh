@@ -12,18 +12,18 @@
 #   bash run.sh --stage 4 --macs-budget 9M      another budget from the supernet that is trained
 #   bash run.sh --help                          all options
 set -euo pipefail
-egs=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-title="mini (synthetic speech)"
-prepare=prepare_mini.sh
-prepare_options=()
-prepare_paths=()
-prepare_help=
+TITLE="mini (synthetic speech)"
+PREPARE=prepare_mini.sh
+PREPARE_OPTIONS=()
+PREPARE_PATHS=()
+PREPARE_HELP=
 defaults() {
   expdir=exp/mini
   nj=2
   num_ranks=2
-  default_macs_budget="8M 20M"
+  DEFAULT_MACS_BUDGET="8M 20M"
 }
 # shellcheck source=local/stages.sh
-. "$egs/local/stages.sh"
+. "$EGS/local/stages.sh"

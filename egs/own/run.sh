@@ -12,24 +12,25 @@
 # Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
 #         4 search, 5 derive, 6 embed, 7 score, 8 report.
 set -euo pipefail
-egs=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-title="own recordings"
-prepare=prepare_own.sh
-prepare_options=(corpus split musan rirs trials)
-prepare_paths=(corpus split musan rirs)
-prepare_help="\
+TITLE="own recordings"
+PREPARE=prepare_own.sh
+PREPARE_OPTIONS=(corpus split musan rirs trials)
+PREPARE_PATHS=(corpus split musan rirs)
+PREPARE_HELP="\
   --corpus DIR          folder SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,mp3,m4a} (needed)
   --split FILE          table with a header that names its columns id and set (train, dev, test) [drawn]
   --musan DIR           noises, music and speech in MUSAN's layout [synthetic noises]
   --rirs DIR            room impulse responses [synthetic rooms]"
+# shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/own
-  default_macs_budget="20M 60M"
+  DEFAULT_MACS_BUDGET="20M 60M"
   corpus=
   split=
   musan=
   rirs=
 }
 # shellcheck source=local/stages.sh
-. "$egs/local/stages.sh"
+. "$EGS/local/stages.sh"

@@ -11,24 +11,25 @@
 # Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
 #         4 search, 5 derive, 6 embed, 7 score, 8 report.
 set -euo pipefail
-egs=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-title="VoxCeleb"
-prepare=prepare_voxceleb.sh
-prepare_options=(voxceleb1 voxceleb2 musan rirs trials)
-prepare_paths=(voxceleb1 voxceleb2 musan rirs)
-prepare_help="\
+TITLE="VoxCeleb"
+PREPARE=prepare_voxceleb.sh
+PREPARE_OPTIONS=(voxceleb1 voxceleb2 musan rirs trials)
+PREPARE_PATHS=(voxceleb1 voxceleb2 musan rirs)
+PREPARE_HELP="\
   --voxceleb1 DIR       VoxCeleb1, wav layout (needed)
   --voxceleb2 DIR       VoxCeleb2 dev, wav layout (needed)
   --musan DIR           MUSAN
   --rirs DIR            RIRS_NOISES"
+# shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/voxceleb
-  default_macs_budget="204M 571M 1.45G"
+  DEFAULT_MACS_BUDGET="204M 571M 1.45G"
   voxceleb1=
   voxceleb2=
   musan=
   rirs=
 }
 # shellcheck source=local/stages.sh
-. "$egs/local/stages.sh"
+. "$EGS/local/stages.sh"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Functions of local/stages.sh: checks before the first stage, gates, logs, and the line that resumes a failed stage.
-# shellcheck disable=SC2154  # the options are set by stages.sh
-last_stage=8
-current=start
+# shellcheck disable=SC2154,SC2034  # shared with stages.sh
+LAST_STAGE=8
+CURRENT=start
 
-log() { echo "$(date '+%F %T') [${egs##*/}, stage $current] $*"; }
+log() { echo "$(date '+%F %T') [${EGS##*/}, stage $CURRENT] $*"; }
 
 die() { # die MESSAGE [STATUS]: one line, and out
   echo "run.sh: error: $1" >&2
@@ -19,15 +19,17 @@ quoted() {
   done
 }
 
-# resume_line N: this call again, from stage N
+# resume_line N [OPTION]: this call again, from stage N; without --force (what was redone is done) and without OPTION
 resume_line() {
-  local words=() index word
-  for ((index = 0; index < ${#arguments[@]}; index++)); do
-    word=${arguments[index]}
-    case $word in
-      --stage) index=$((index + 1)) ;;
-      --stage=*) ;;
-      *) words+=("$word") ;;
+  local words=() index word next
+  for ((index = 0; index < ${#ARGUMENTS[@]}; index++)); do
+    word=${ARGUMENTS[index]}
+    word=${word%%=*}
+    next=${ARGUMENTS[index + 1]-}
+    case ${word//_/-} in
+      --stage | "${2:---stage}") [[ ${ARGUMENTS[index]} == *=* ]] || index=$((index + 1)) ;;
+      --force) [[ ${ARGUMENTS[index]} == *=* || ($next != true && $next != false) ]] || index=$((index + 1)) ;;
+      *) words+=("${ARGUMENTS[index]}") ;;
     esac
   done
   quoted bash "$0" "${words[@]}" --stage "$1"
@@ -41,8 +43,8 @@ need() {
 # begin N NAME: true if stage N is to run
 begin() {
   [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1
-  current=$1
-  stage_started=$SECONDS
+  CURRENT=$1
+  STAGE_STARTED=$SECONDS
   log "$2"
 }
 
@@ -52,8 +54,8 @@ run() {
   "$@" || status=$?
   if [ "$status" -ne 0 ]; then
     {
-      echo "run.sh: stage $current failed (${1}, status $status) after $((SECONDS - stage_started)) s. Resume with:"
-      echo "  $(resume_line "$current")"
+      echo "run.sh: stage $CURRENT failed (${1}, status $status) after $((SECONDS - STAGE_STARTED)) s. Resume with:"
+      echo "  $(resume_line "$CURRENT")"
     } >&2
     exit "$status"
   fi
@@ -61,21 +63,7 @@ run() {
 
 finish() {
   log "stages $stage to $stop_stage done in $SECONDS s"
-  [ "$stop_stage" -ge "$last_stage" ] || echo "next: $(resume_next)"
-}
-
-# resume_next: this call again for the stages that --stop-stage left out
-resume_next() {
-  local kept=() index
-  for ((index = 0; index < ${#arguments[@]}; index++)); do
-    case ${arguments[index]} in
-      --stop-stage | --stop_stage) index=$((index + 1)) ;;
-      --stop-stage=* | --stop_stage=*) ;;
-      *) kept+=("${arguments[index]}") ;;
-    esac
-  done
-  local arguments=("${kept[@]}")
-  resume_line $((stop_stage + 1))
+  [ "$stop_stage" -ge "$LAST_STAGE" ] || echo "next: $(resume_line $((stop_stage + 1)) --stop-stage)"
 }
 
 check_options() {
@@ -87,14 +75,14 @@ check_options() {
     [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "--${name//_/-} '${!name}' is not a number of at least 1" 2
   done
   [[ $force =~ ^(true|false)$ ]] || die "--force '$force' is neither true nor false" 2
-  [ "$stage" -le "$last_stage" ] || die "there is no stage $stage; the last is $last_stage" 2
+  [ "$stage" -le "$LAST_STAGE" ] || die "there is no stage $stage; the last is $LAST_STAGE" 2
   [ "$stage" -le "$stop_stage" ] || die "nothing to do: --stage $stage is behind --stop-stage $stop_stage" 2
-  [ "$stop_stage" -le "$last_stage" ] || stop_stage=$last_stage
+  [ "$stop_stage" -le "$LAST_STAGE" ] || stop_stage=$LAST_STAGE
   for name in "$datadir" "$featdir" "$expdir"; do
     [[ $name =~ [[:space:]] ]] && die "'$name': folders of data, features and models cannot have spaces (Kaldi's scp)" 2
   done
   # A budget of any kind on the command line replaces the corpus's default.
-  [ -n "$macs_budget$params_budget$latency_budget" ] || macs_budget=$default_macs_budget
+  [ -n "$macs_budget$params_budget$latency_budget" ] || macs_budget=$DEFAULT_MACS_BUDGET
 }
 
 # resolve NAME: an input path given relative to where the command was typed becomes absolute
@@ -104,7 +92,7 @@ resolve() {
   for index in "${!value[@]}"; do
     case ${value[index]} in
       "" | /*) ;;
-      *) [ ! -e "$called_from/${value[index]}" ] || value[index]=$(cd "$called_from" && realpath -s -- "${value[index]}") ;;
+      *) [ ! -e "$CALLED_FROM/${value[index]}" ] || value[index]=$(cd "$CALLED_FROM" && realpath -s -- "${value[index]}") ;;
     esac
   done
 }
@@ -112,22 +100,22 @@ resolve() {
 resolve_paths() {
   local name item
   for name in fbank_config augment_config train_config space_config search_config; do
-    grep -qxF "declare -- $name=\"${!name}\"" <<<"$option_defaults" || resolve "$name"
+    grep -qxF "declare -- $name=\"${!name}\"" <<<"$OPTION_DEFAULTS" || resolve "$name"
   done
-  for name in latency_table trials "${prepare_paths[@]}"; do
+  for name in latency_table trials "${PREPARE_PATHS[@]}"; do
     resolve "$name"
   done
-  prepare_arguments=()
-  for name in "${prepare_options[@]}"; do
+  PREPARE_ARGUMENTS=()
+  for name in "${PREPARE_OPTIONS[@]}"; do
     local -n items=$name
     for item in "${items[@]}"; do
-      [ -z "$item" ] || prepare_arguments+=("--${name//_/-}" "$item")
+      [ -z "$item" ] || PREPARE_ARGUMENTS+=("--${name//_/-}" "$item")
     done
     unset -n items
   done
-  trial_arguments=()
+  TRIAL_ARGUMENTS=()
   for item in "${trials[@]}"; do
-    trial_arguments+=(--trials "$(trials_name "$item")")
+    TRIAL_ARGUMENTS+=(--trials "$(trials_name "$item")")
   done
 }
 
@@ -156,6 +144,21 @@ check_expdir() {
 record_command() {
   local revision
   revision=$(git -C "$(cd -P local && pwd)" describe --always --dirty 2>/dev/null) || revision=unknown
-  printf '%s\t%s\t%s\n' "$(date '+%F %T')" "$revision" "$(quoted bash "$0" "${arguments[@]}")" >>"$expdir/commands.tsv" ||
+  printf '%s\t%s\t%s\n' "$(date '+%F %T')" "$revision" "$(quoted bash "$0" "${ARGUMENTS[@]}")" >>"$expdir/commands.tsv" ||
     die "$expdir/commands.tsv cannot be written"
+}
+
+# read_budgets: leaves in BUDGETS the folder names of the budgets, and the largest network; a budget below the smallest
+# subnet stops here, before hours of training
+read_budgets() {
+  local names
+  names=$(python3 -m etdnn budgets --space "$space_config" --macs-budget "$macs_budget" \
+    --params-budget "$params_budget" --latency-budget "$latency_budget") || exit
+  readarray -t BUDGETS <<<"${names:+$names$'\n'}largest"
+}
+
+# find_supernet: leaves in SUPERNET what stage 4 searches
+find_supernet() {
+  SUPERNET=$expdir/supernet
+  [ -z "$phase" ] || SUPERNET=$expdir/$phase/supernet.safetensors
 }
