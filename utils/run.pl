@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""Run a job or an array of jobs on this machine, each with its log; `run.pl --help` shows the form.
+
+The name and the interface are those that speech recipes call as $cmd; the language is not perl.
+"""
+
+import contextlib
+import ctypes
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from jobs import CallError, parse_call, report_failures, shell_line
+
+NAME = "run.pl"
+PATIENCE = 5.0  # seconds between asking jobs to end and killing them
+PR_SET_PDEATHSIG = 1
+
+
+class Interrupted(Exception):
+    """A signal asked this runner to end."""
+
+    def __init__(self, number):
+        super().__init__(number)
+        self.number = number
+
+
+class Signals:
+    """Turns SIGINT, SIGTERM and SIGHUP into Interrupted, but only while this runner waits for jobs.
+
+    A job that is being started is then never lost: it is in the table of running jobs, or it does not exist.
+    """
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self):
+        self.waiting, self.pending = False, 0
+        for number in self.NUMBERS:
+            signal.signal(number, self.receive)
+
+    def receive(self, number, _frame):
+        """Raise Interrupted now or at the next wait."""
+        self.pending = number
+        if self.waiting:
+            raise Interrupted(number)
+
+    def wait(self):
+        """Return (process id, status) of the next child to end."""
+        try:
+            self.waiting = True
+            if self.pending:
+                raise Interrupted(self.pending)
+            return os.wait()
+        finally:
+            self.waiting = False
+
+    def ignore(self):
+        """Let nothing disturb the killing of the jobs."""
+        for number in self.NUMBERS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def main():
+    """Parse the call, run the jobs, return the exit status."""
+    try:
+        call = parse_call(sys.argv[1:], NAME, "accepted and not used, as --mem and --time")
+    except CallError as error:
+        print(f"{NAME}: {error}", file=sys.stderr)
+        return 1
+    signals, running = Signals(), {}
+    try:
+        failures = run_jobs(call, running, signals)
+    except Interrupted as event:
+        signals.ignore()
+        stop_jobs(running)
+        print(f"{NAME}: stopped by {signal.Signals(event.number).name}; log: {call.log}", file=sys.stderr)
+        return 128 + event.number
+    except OSError as error:
+        signals.ignore()
+        stop_jobs(running)
+        print(f"{NAME}: {error.filename or call.log}: {error.strerror}", file=sys.stderr)
+        return 1
+    if failures:
+        report_failures(NAME, call, failures)
+    return 1 if failures else 0
+
+
+def run_jobs(call, running, signals):
+    """Run all jobs, not more at a time than the machine carries; return [(job, event)] of the failed ones.
+
+    `running` maps process ids to jobs at work; it is the caller's, who must stop them when this is left early.
+    """
+    slots = places(call)
+    free, waiting, failures = list(range(len(slots))), list(reversed(call.job_numbers())), []
+    while waiting or running:
+        while waiting and free:
+            slot = free.pop(0)
+            job = Job(call, waiting.pop(), slot, slots[slot])
+            running[job.process.pid] = job
+        pid, status = signals.wait()
+        job = running.pop(pid, None)
+        if job is None:
+            continue
+        code = job.end(os.waitstatus_to_exitcode(status))
+        free.append(job.slot)
+        if code:
+            failures.append((job.number, f"code {code}"))
+    return sorted(failures, key=lambda failure: failure[0] or 0)
+
+
+def places(call):
+    """Return the environment additions of every place where a job may run at one time.
+
+    Without --max-jobs-run there are as many as the usable CPUs allow with --num-threads; with --gpu as many as the
+    visible GPUs allow, each with GPUs of its own (a machine without GPUs is treated by its CPUs).
+    """
+    threads = max(1, int(call.options.get("num_threads", 1)))
+    wanted = int(call.options.get("gpu", 0))
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    slots = [{} for _ in range(max(1, cpus // threads))]
+    devices = visible_gpus() if wanted else []
+    if devices:
+        if wanted > len(devices):
+            raise OSError(0, f"--gpu {wanted}, but this machine shows {len(devices)}", "GPUs")
+        groups = [devices[start : start + wanted] for start in range(0, len(devices) - wanted + 1, wanted)]
+        slots = [{"CUDA_VISIBLE_DEVICES": ",".join(group)} for group in groups]
+    most = int(call.options.get("max_jobs_run", 0))
+    if most:
+        slots = [slots[index % len(slots)] for index in range(most)]
+    return slots[: len(call.job_numbers())]
+
+
+def visible_gpus():
+    """Return the GPUs' names for CUDA_VISIBLE_DEVICES, [] when there are none."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name.strip() and name.strip() != "-1"]
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(index) for index, line in enumerate(line for line in listing.splitlines() if line.startswith("GPU "))]
+
+
+class Job:
+    """One process at work, with its log."""
+
+    def __init__(self, call, number, slot, environment):
+        """Write the head of the log and start the process, in a process group of its own."""
+        self.number, self.slot, self.threads = number, slot, call.options.get("num_threads", "1")
+        self.log = call.job_log(number)
+        with contextlib.suppress(FileExistsError):  # opening the log says that a parent is a file
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+        line = shell_line(call.job_words(number))
+        self.handle = self.log.open("w", encoding="utf-8")
+        self.handle.write(f"# {line}\n# Running on {socket.gethostname()}\n# Started at {time.ctime()}\n#\n")
+        self.handle.flush()
+        self.start = time.monotonic()
+        self.process = subprocess.Popen(
+            ["bash", "-o", "pipefail", "-c", line],
+            stdin=subprocess.DEVNULL,
+            stdout=self.handle,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            preexec_fn=detach,
+        )
+
+    def end(self, code):
+        """Write the foot of the log; return the shell's form of the exit code (128 + number of a signal)."""
+        code = 128 - code if code < 0 else code
+        self.process.returncode = code
+        self.handle.seek(0, os.SEEK_END)
+        seconds = math.ceil(time.monotonic() - self.start)
+        try:
+            self.handle.write(f"# Accounting: time={seconds} threads={self.threads}\n")
+            self.handle.write(f"# Ended (code {code}) at {time.ctime()}, elapsed time {seconds} seconds\n")
+            self.handle.close()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.log)) from error
+        return code
+
+
+def detach():
+    """Give the process a group of its own, and end it when this runner is killed outright (Linux)."""
+    os.setpgid(0, 0)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def stop_jobs(running):
+    """Ask the process groups of all jobs to end, kill what is left after PATIENCE, and close their logs."""
+    signal_groups(running, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    left = dict(running)
+    while left:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            break
+        if pid in left:
+            with contextlib.suppress(OSError):
+                left.pop(pid).end(os.waitstatus_to_exitcode(status))
+        elif time.monotonic() > deadline:
+            signal_groups(left, signal.SIGKILL)
+            deadline = math.inf
+        else:
+            time.sleep(0.02)
+    signal_groups(running, signal.SIGKILL)  # descendants that outlived the group's first process
+
+
+def signal_groups(pids, number):
+    """Send a signal to the process groups that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
