@@ -4,7 +4,6 @@ Every function is linear and made for lists of a million lines: a table is one d
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -257,15 +256,3 @@ def _is(kind: type, text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def replace_directory(new: Path, final: Path) -> None:
-    """Put finished directory `new` in the place of `final`; what was there goes only after `new` is in place."""
-    old = final.with_name(f".{final.name}.old{os.getpid()}")
-    if final.exists():
-        final.rename(old)
-    new.rename(final)
-    if old.exists():
-        import shutil
-
-        shutil.rmtree(old)
