@@ -1,0 +1,90 @@
+"""Calibration: an affine map from scores to log likelihood ratios, fitted by logistic regression on dev trials."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from etdnn.errors import UserError
+from etdnn.scoring.metrics import checked_scores
+
+_RIDGE = 1e-6
+"""Weight of the penalty on the standardised slope: keeps the fit finite when dev is separated without an error."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """log likelihood ratio = scale * score + offset, fitted for target prior `prior`."""
+
+    scale: float
+    offset: float
+    prior: float
+
+    def apply(self, scores: np.ndarray) -> np.ndarray:
+        """Return natural-log likelihood ratios."""
+        return self.scale * np.asarray(scores, dtype=np.float64) + self.offset
+
+
+def logit(probability: float) -> float:
+    """Return log(p / (1 - p))."""
+    return math.log(probability) - math.log1p(-probability)
+
+
+def bayes_threshold(p_target: float) -> float:
+    """Return the log likelihood ratio above which accepting costs least, at prior `p_target` and costs 1."""
+    return -logit(p_target)
+
+
+def fit_calibration(target_scores: np.ndarray, nontarget_scores: np.ndarray, prior: float = 0.01) -> Calibration:
+    """Fit scale and offset by logistic regression, classes weighted so that targets have the share `prior`.
+
+    Minimises prior * mean_tar log(1 + exp(-l)) + (1 - prior) * mean_non log(1 + exp(l)), l = llr + logit(prior), by
+    Newton's method with step halving (two parameters, convex). UserError for an empty class, NaN, equal scores
+    throughout, a prior outside (0, 1), or scores that fall where they should rise.
+    """
+    if not 0 < prior < 1:
+        raise UserError(f"calibration: prior {prior:g} must lie in (0, 1)")
+    targets = checked_scores(target_scores, "target")
+    nontargets = checked_scores(nontarget_scores, "nontarget")
+    scores = np.concatenate((targets, nontargets))
+    centre, spread = float(scores.mean()), float(scores.std())
+    if spread <= 1e-12 * max(1.0, abs(centre)):
+        raise UserError("calibration: all dev scores are equal; check the embeddings")
+    z = (scores - centre) / spread
+    sign = np.concatenate((np.ones(targets.size), -np.ones(nontargets.size)))
+    weight = np.concatenate((np.full(targets.size, prior / targets.size),
+                             np.full(nontargets.size, (1 - prior) / nontargets.size)))  # fmt: skip
+
+    def loss(parameters: np.ndarray) -> float:
+        margin = sign * (parameters[0] * z + parameters[1] + logit(prior))
+        return float(weight @ np.logaddexp(0, -margin)) + _RIDGE / 2 * parameters[0] ** 2
+
+    parameters = np.array([1.0, 0.0])
+    value = loss(parameters)
+    for _ in range(100):
+        wrong = 1 / (1 + np.exp(np.clip(sign * (parameters[0] * z + parameters[1] + logit(prior)), -500, 500)))
+        pull, curve = weight * sign * wrong, weight * wrong * (1 - wrong)
+        gradient = np.array([_RIDGE * parameters[0] - pull @ z, -pull.sum()])
+        cross = curve @ z
+        hessian = np.array([[curve @ (z * z) + _RIDGE, cross], [cross, curve.sum() + 1e-300]])
+        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
+        if abs(gradient @ step) < 1e-15:
+            break
+        size = 1.0
+        while (trial := loss(parameters - size * step)) > value and size > 1e-10:
+            size /= 2
+        if trial > value:
+            break
+        parameters, value = parameters - size * step, trial
+    slope, offset = (float(number) for number in parameters)
+    if slope <= 0:
+        raise UserError("calibration: dev targets score below nontargets on average; the embeddings tell nothing apart")
+    return Calibration(slope / spread, offset - slope * centre / spread, prior)
+
+
+def cllr(target_llrs: np.ndarray, nontarget_llrs: np.ndarray) -> float:
+    """Return the log-likelihood-ratio cost in bits (Bruemmer and du Preez 2006): 0 is perfect, 1 tells nothing."""
+    targets = checked_scores(target_llrs, "target")
+    nontargets = checked_scores(nontarget_llrs, "nontarget")
+    cost = np.logaddexp(0, -targets).mean() + np.logaddexp(0, nontargets).mean()
+    return float(cost / (2 * math.log(2)))
