@@ -35,8 +35,8 @@ def make_dev_lists(
 
     Both draw on at most `per_speaker` utterances of a speaker. In the cross list the enrolment is as recorded and the
     test side a copy (`ID-cross`, made when features are) of another utterance in a room and noise of `noises`, kind ->
-    id -> path of what was kept out of training. Non-targets are of one `group` (speaker -> gender, say). UserError when the
-    speakers have too few utterances, or when there is neither a noise nor a room.
+    id -> path of what was kept out of training. Non-targets are of one `group` (speaker -> gender, say). UserError when
+    the speakers have too few utterances, or when there is neither a noise nor a room.
     """
     chosen = _choose(utterances, per_speaker, seed)
     rows = {utterance.id: utterance for utterance in chosen}

@@ -35,7 +35,7 @@ class Split:
 
 
 def read_split(path: str | Path) -> Split:
-    """Read a table of speakers: a header with the columns `id` and `set` (train, dev, test), maybe `gender` and `age_group`.
+    """Read a table of speakers: a header with columns `id` and `set` (train, dev, test), maybe `gender`, `age_group`.
 
     Columns are separated by tabs (or commas in a .csv). UserError with file and line for a missing column, an unknown
     set and a speaker in two sets.

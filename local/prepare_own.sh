@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Stage 0 of egs/own: a folder SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,opus,mp3,m4a} to data directories.
+set -euo pipefail
+export LC_ALL=C
+
+help_message="Usage: local/prepare_own.sh --corpus DIR [options] <data>
+e.g.: local/prepare_own.sh --corpus recordings --split speakers.tsv --trials trials.txt data
+
+Leaves <data>/{train,dev,test}, their trials, <data>/noise and <data>/split.tsv. Does nothing when they are up to date.
+Options:
+  --corpus DIR           folder SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,opus,mp3,m4a} (needed)
+  --split FILE           table with columns id, set (train, dev, test), maybe gender, age_group [drawn]
+  --trials FILE          trial list over the test speakers; repeatable [drawn]
+  --dev-speakers N       speakers cut from train for dev [a tenth, 20 to 120]
+  --test-speakers N      test speakers without --split and --trials [a tenth, 20 to 120]
+  --musan DIR            noises in MUSAN's form: noise, music, speech [synthetic noises]
+  --rirs DIR             room impulse responses: simulated_rirs/ROOM or simulated/ROOM [synthetic rooms]
+  --min-seconds S        shorter files are listed and skipped [0.3]
+  --allow-missing BOOL   drop trials whose audio is not there [false]
+  --nj N                 processes that read headers [1]
+  --seed N               seed of every draw [0]
+  --force BOOL           redo what is up to date [false]
+  --cmd COMMAND          taken for the stages' common form; preparation runs where it is called"
+
+corpus=
+split=
+trials=()
+dev_speakers=
+test_speakers=
+musan=
+rirs=
+min_seconds=0.3
+allow_missing=false
+nj=1
+seed=0
+force=false
+cmd=
+. utils/parse_options.sh
+. utils/stamp.sh
+. local/lib/prepare.sh
+
+[ $# -eq 1 ] || fail "expected <data>, found $# words (--help)"
+data=$1
+[ -n "$corpus" ] || fail "--corpus DIR is needed: a folder SPEAKER/SESSION/UTTERANCE.wav (--help)"
+
+arguments=(--seed "$seed" --min-seconds "$min_seconds")
+inputs=()
+state="corpus $corpus $(folder_state "$corpus")"
+for name in musan rirs; do
+  if [ -n "${!name}" ]; then
+    arguments+=("--$name" "${!name}")
+    state+=$'\n'"$name ${!name} $(folder_state "${!name}")"
+  fi
+done
+if [ -n "$split" ]; then
+  [ -f "$split" ] || fail "--split $split: no such file"
+  arguments+=(--split "$split")
+  inputs+=("$split")
+fi
+for name in "${trials[@]}"; do
+  [ -n "$name" ] || continue
+  [ -f "$name" ] || fail "--trials $name: no such file"
+  arguments+=(--trials "$name")
+  inputs+=("$name")
+done
+[ -z "$dev_speakers" ] || arguments+=(--dev-speakers "$dev_speakers")
+[ -z "$test_speakers" ] || arguments+=(--test-speakers "$test_speakers")
+[ "$allow_missing" = false ] || arguments+=(--allow-missing)
+
+stamp=$data/.prepare.stamp
+options="prepare-own ${arguments[*]}"$'\n'"$state"
+if [ "$force" = false ] && sets_complete "$data" && stamp_current "$stamp" "$options" "${inputs[@]}"; then
+  echo "$0: $data is up to date"
+  exit 0
+fi
+rm -f "$stamp"
+python3 -m etdnn prepare-own "${arguments[@]}" --nj "$nj" "$corpus" "$data"
+validate_sets "$data"
+stamp_write "$stamp" "$options" "${inputs[@]}"
