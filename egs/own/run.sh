@@ -16,21 +16,29 @@ EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 TITLE="own recordings"
 PREPARE=prepare_own.sh
-PREPARE_OPTIONS=(corpus split musan rirs trials)
+PREPARE_OPTIONS=(corpus split trials dev_speakers test_speakers musan rirs min_seconds allow_missing)
 PREPARE_PATHS=(corpus split musan rirs)
 PREPARE_HELP="\
   --corpus DIR          folder SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,mp3,m4a} (needed)
-  --split FILE          table with a header that names its columns id and set (train, dev, test) [drawn]
-  --musan DIR           noises, music and speech in MUSAN's layout [synthetic noises]
-  --rirs DIR            room impulse responses [synthetic rooms]"
+  --split FILE          table with columns id, set (train, dev, test), maybe gender, age_group [drawn]
+  --dev-speakers N      speakers cut from train for dev [a tenth, 20 to 120]
+  --test-speakers N     test speakers without --split and --trials [a tenth, 20 to 120]
+  --musan DIR           noises in MUSAN's form: noise, music, speech [synthetic noises]
+  --rirs DIR            room impulse responses [synthetic rooms]
+  --min-seconds S       shorter files are listed and skipped [0.3]
+  --allow-missing true  drop trials whose audio is not there [false]"
 # shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/own
   DEFAULT_MACS_BUDGET="20M 60M"
   corpus=
   split=
+  dev_speakers=
+  test_speakers=
   musan=
   rirs=
+  min_seconds=0.3
+  allow_missing=false
 }
 # shellcheck source=local/stages.sh
 . "$EGS/local/stages.sh"
