@@ -1,0 +1,39 @@
+"""Train one phase of the supernet (stages 2 and 3); started again, it goes on where it stopped.
+
+One process: etdnn train ...
+Several: python3 -m torch.distributed.run --standalone --nproc-per-node 2 -m etdnn train ...
+"""
+
+from pathlib import Path
+
+
+def add_arguments(parser):
+    """Declare the options."""
+    parser.add_argument("--config", required=True, help="training configuration (conf/train.yaml)")
+    parser.add_argument("--space", required=True, help="search space: a YAML file, or paper_coarse, paper_fine")
+    parser.add_argument("--phase", required=True, help="name of the phase in the configuration")
+    parser.add_argument("--data", required=True, type=Path, help="data directory with features (data/train_all)")
+    parser.add_argument("--out", required=True, type=Path, help="folder of this phase (exp/TAG/PHASE)")
+    parser.add_argument("--init", type=Path, help="folder of the phase before; without it, weights are drawn")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1, help="threads per process; with more than 1 CPU runs differ")
+    parser.add_argument("--override", action="store_true", help="resume although configuration, data or ranks changed")
+    parser.add_argument("--force", action="store_true", help="discard what is there and start anew")
+
+
+def run(args):
+    """Run the command."""
+    from etdnn.train.phases import PhaseJob, train_phase
+    from etdnn.train.settings import load_train_settings
+
+    settings = load_train_settings(args.config)
+    job = PhaseJob(args.data, args.out, args.init, args.seed, args.device, args.threads, args.override, args.force)
+    print(train_phase(settings, args.phase, load_space(args.space), job))
+
+
+def load_space(text: str):
+    """Return the space of a YAML file or of a published name."""
+    from etdnn.model.space import SearchSpace
+
+    return SearchSpace.load(text) if text.endswith((".yaml", ".yml")) else SearchSpace.named(text)

@@ -1,0 +1,117 @@
+"""Training crops: which utterances, from where, with which label; the batch of step n is a function of (seed, n)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from etdnn.data.ark import FeatureReader
+from etdnn.data.datadir import read_table
+from etdnn.errors import UserError
+from etdnn.features.normalise import normalise
+from etdnn.files import hash_text
+from etdnn.seeding import numpy_generator
+from etdnn.train.settings import SpecAugment
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops (n, bins, frames), labels (n), and the indices of their utterances in the reader."""
+
+    crops: Tensor
+    labels: Tensor
+    utterances: np.ndarray
+
+
+class TrainingSet:
+    """The utterances of a data directory with features, their classes, and which are copies of which.
+
+    An item is what an epoch visits once: an utterance of one speaker. With `augmentation` >= 0 its stored copies
+    (same `utt2uniq`, same speaker) stand in for it with that chance; else every copy is an item of its own. Raises
+    UserError when features or labels are missing, or when there are fewer than two speakers.
+    """
+
+    def __init__(self, directory: str | Path, augmentation: float = -1.0):
+        directory = Path(directory)
+        if not (directory / "feats.scp").is_file():
+            raise UserError(f"{directory}/feats.scp is missing; stage 1 makes it: bash run.sh --stage 1")
+        self.reader = FeatureReader(directory / "feats.scp")
+        utt2spk = read_table(directory / "utt2spk")
+        keys = self.reader.keys
+        for key in keys:
+            if key not in utt2spk:
+                raise UserError(f"{directory}/utt2spk: no line for '{key}', which {directory}/feats.scp has")
+        self.speakers = sorted({utt2spk[key] for key in keys})
+        if len(self.speakers) < 2:
+            raise UserError(f"{directory}: {len(self.speakers)} speaker; training needs at least two")
+        index = {speaker: number for number, speaker in enumerate(self.speakers)}
+        self.labels = np.fromiter((index[utt2spk[key]] for key in keys), np.int64, len(keys))
+        self.augmentation = augmentation
+        self._members, self._starts = self._items(directory, keys)
+        self.hash = hash_text("\n".join(f"{key} {utt2spk[key]}" for key in keys))
+
+    def _items(self, directory: Path, keys: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return utterance indices grouped by item, the original first in each, and where each group begins."""
+        numbers = np.arange(len(keys))
+        if self.augmentation < 0 or not (directory / "utt2uniq").is_file():
+            return numbers, np.arange(len(keys) + 1)
+        originals = read_table(directory / "utt2uniq")
+        groups: dict[tuple[str, int], list[int]] = {}
+        for number, key in enumerate(keys):
+            groups.setdefault((originals.get(key, key), int(self.labels[number])), []).append(number)
+        members = [sorted(group, key=lambda number: (len(keys[number]), keys[number])) for group in groups.values()]
+        starts = np.cumsum([0, *map(len, members)])
+        return np.fromiter((number for group in members for number in group), np.int64, len(keys)), starts
+
+    @property
+    def items(self) -> int:
+        """Number of items of an epoch."""
+        return len(self._starts) - 1
+
+    def draw(self, seed: int, phase: str, step: int, batch: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return utterance indices and first frames (each [batch]) of step `step`, over all ranks.
+
+        Epochs are seeded permutations laid end to end, so that every item comes once before any comes twice.
+        """
+        first = step * batch
+        positions = np.arange(first, first + batch)
+        chosen = np.empty(batch, np.int64)
+        for epoch in np.unique(positions // self.items):
+            mine = positions // self.items == epoch
+            order = self._permutation(seed, phase, int(epoch))
+            chosen[mine] = order[positions[mine] % self.items]
+        generator = numpy_generator(seed, "crop", phase, step)
+        sizes = self._starts[chosen + 1] - self._starts[chosen]
+        copies = 1 + (generator.random(batch) * np.maximum(sizes - 1, 1)).astype(np.int64)
+        augmented = (generator.random(batch) < self.augmentation) & (sizes > 1)
+        utterances = self._members[self._starts[chosen] + np.where(augmented, copies, 0)]
+        slack = np.maximum(self.reader.num_frames[utterances] - frames, 0)
+        return utterances, (generator.random(batch) * (slack + 1)).astype(np.int64)
+
+    def _permutation(self, seed: int, phase: str, epoch: int) -> np.ndarray:
+        if getattr(self, "_cached", (None,))[0] != (seed, phase, epoch):
+            self._cached = ((seed, phase, epoch), numpy_generator(seed, "epoch", phase, epoch).permutation(self.items))
+        return self._cached[1]
+
+    def read(self, utterances: np.ndarray, starts: np.ndarray, frames: int, normalisation: str) -> Batch:
+        """Read crops of `frames` frames (short utterances are wrapped) and normalise each over its own frames."""
+        crops = torch.from_numpy(self.reader.read_crops(utterances, starts, frames)).transpose(1, 2)
+        crops = normalise(crops, normalisation, 2).contiguous()
+        return Batch(crops, torch.from_numpy(self.labels[utterances]), utterances)
+
+
+def mask(crops: Tensor, settings: SpecAugment, *purpose: int | str) -> Tensor:
+    """Zero a band of mel bins and a span of frames in each of `crops` (n, bins, frames), in place; seeded by purpose."""
+    generator = numpy_generator(*purpose)
+    for axis, largest in ((1, settings.bins), (2, settings.frames)):
+        if largest <= 0:
+            continue
+        size, count = crops.shape[axis], crops.shape[0]
+        spans = generator.integers(0, min(largest, size) + 1, count)
+        begins = (generator.random(count) * (size - spans + 1)).astype(np.int64)
+        places = np.arange(size)
+        hidden = torch.from_numpy((places >= begins[:, None]) & (places < (begins + spans)[:, None]))
+        crops.masked_fill_(hidden.unsqueeze(3 - axis), 0.0)
+    return crops

@@ -1,0 +1,74 @@
+"""What a training tells: a line for people with the time left, and one for programs (JSON lines)."""
+
+import json
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+
+class Journal:
+    """Gathers loss, accuracy, rate and loader wait; writes `train.jsonl` every few steps, prints now and then."""
+
+    def __init__(self, directory: Path, phase: str, batch: int, *, active: bool, seconds: float = 15.0):
+        self.path = directory / "train.jsonl"
+        self.phase, self.batch, self.active, self.seconds = phase, batch, active, seconds
+
+    def begin(self, first: int, total: int) -> None:
+        """Start at step `first` of `total`; lines of steps that are made again are dropped."""
+        self.total, self.every = total, max(1, min(50, total // 100))
+        self.first, self.started = first, time.monotonic()
+        self.last_line, self.last_print = time.monotonic(), 0.0
+        self.sums = [0.0, 0.0, 0.0]
+        self.count = 0
+        if self.active:
+            kept = []
+            if first and self.path.is_file():
+                for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
+                    if line.endswith("\n") and json.loads(line)["step"] <= first:
+                        kept.append(line)
+            self.path.write_text("".join(kept), encoding="utf-8")
+            state = f"resumes after step {first}" if first else "starts"
+            self._say(f"phase {self.phase} {state}: {total} steps of {self.batch} crops")
+
+    def step(self, step: int, loss: float, accuracy: float, rate: float, waited: float) -> None:
+        """Take note of one step."""
+        if not self.active:
+            return
+        self.sums = [total + value for total, value in zip(self.sums, (loss, accuracy, waited), strict=True)]
+        self.count += 1
+        done = step + 1
+        if done % self.every and done != self.total:
+            return
+        now = time.monotonic()
+        loss, accuracy, waited = (total / self.count for total in self.sums)
+        speed = self.count * self.batch / max(1e-9, now - self.last_line)
+        line = {
+            "phase": self.phase,
+            "step": done,
+            "loss": round(loss, 5),
+            "accuracy": round(accuracy, 5),
+            "rate": rate,
+            "utterances_per_second": round(speed, 1),
+            "loader_wait": round(waited, 5),
+        }
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line) + "\n")
+        if now - self.last_print >= self.seconds or done == self.total:
+            left = (now - self.started) / (done - self.first) * (self.total - done)
+            self._say(
+                f"{self.phase} {done}/{self.total} ({100 * done / self.total:.0f} %) loss {loss:.3f} "
+                f"accuracy {100 * accuracy:.1f} % rate {rate:.2g} {speed:.0f} utt/s "
+                f"loader wait {1000 * waited:.0f} ms, {timedelta(seconds=round(left))} left"
+            )
+            self.last_print = now
+        self.sums, self.count, self.last_line = [0.0, 0.0, 0.0], 0, now
+
+    def end(self) -> None:
+        """Say that the phase is complete."""
+        if self.active:
+            took = timedelta(seconds=round(time.monotonic() - self.started))
+            self._say(f"phase {self.phase} complete: {self.total - self.first} steps in {took}")
+
+    def _say(self, text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

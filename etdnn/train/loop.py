@@ -1,0 +1,233 @@
+"""One phase of training: draws subnets, steps the supernet, writes checkpoints, resumes as if unbroken."""
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from etdnn.errors import UserError
+from etdnn.files import write_text
+from etdnn.model.arch import Arch
+from etdnn.model.supernet import Supernet
+from etdnn.seeding import numpy_generator
+from etdnn.train.dataset import Batch, TrainingSet, mask
+from etdnn.train.journal import Journal
+from etdnn.train.losses import MarginHead, distillation
+from etdnn.train.ranks import FlatGradients, Ranks
+from etdnn.train.schedule import learning_rate, margin
+from etdnn.train.settings import Phase, TrainSettings
+from etdnn.train.state import Checkpoints
+
+INTERRUPTED = 85
+"""Exit status after SIGTERM or SIGINT with a checkpoint written: start again to go on."""
+
+
+class InterruptedTrainingError(UserError):
+    """The training was asked to stop and has written a checkpoint."""
+
+    exit_code = INTERRUPTED
+
+
+@dataclass
+class Stepper:
+    """What one optimiser step consists of; `take(step)` makes it and returns loss and accuracy."""
+
+    supernet: Supernet
+    head: MarginHead
+    data: TrainingSet
+    settings: TrainSettings
+    phase: Phase
+    ranks: Ranks
+    seed: int
+
+    def __post_init__(self):
+        self.space = self.phase.space(self.supernet.space)
+        self.steps_per_epoch = self.data.items / self.settings.batch
+        self.total = max(1, round(self.phase.epochs * self.steps_per_epoch))
+        parameters = [*self.supernet.parameters(), *self.head.parameters()]
+        self.gradients = FlatGradients(parameters, self.ranks.device)
+        self.optimiser = make_optimiser(self.supernet, self.head, self.settings)
+        self.scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.settings.precision == "fp16")
+        self.stop_wanted = False
+
+    def archs(self, step: int) -> list[Arch]:
+        """Return the subnets of `step`: a function of (seed, phase, step), so that all ranks agree."""
+        chosen = []
+        for number, path in enumerate(self.phase.paths):
+            generator = numpy_generator(self.seed, "arch", self.phase.name, step, number)
+            chosen.append(self.space.sample(generator) if path == "random" else getattr(self.space, path))
+        return chosen
+
+    def batches(self, step: int) -> list[Batch]:
+        """Return this rank's micro-batches of `step`, normalised and masked."""
+        count = self.ranks.count * self.settings.accumulate
+        size = self.settings.batch // count
+        utterances, starts = self.data.draw(self.seed, self.phase.name, step, self.settings.batch, self.phase.frames)
+        result = []
+        for part in range(self.ranks.rank * self.settings.accumulate, (self.ranks.rank + 1) * self.settings.accumulate):
+            piece = slice(part * size, (part + 1) * size)
+            batch = self.data.read(utterances[piece], starts[piece], self.phase.frames, self.settings.normalisation)
+            mask(batch.crops, self.settings.spec_augment, self.seed, "mask", self.phase.name, step, part)
+            result.append(batch)
+        return result
+
+    def take(self, step: int, batches: list[Batch]) -> tuple[float, float, float]:
+        """Make one step; return (loss, accuracy, learning rate) averaged over paths and ranks.
+
+        Raises UserError at the first loss that is not finite, naming the step and the utterances.
+        """
+        rate = learning_rate(self.phase.schedule, step, self.total, self.steps_per_epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.gradients.zero()
+        loss, correct = self._accumulate(step, batches)
+        local = torch.stack(
+            [loss, correct, torch.tensor(float(self.stop_wanted), device=loss.device), (~loss.isfinite()).float()]
+        )
+        self.gradients.extras.copy_(local.nan_to_num())
+        loss, correct, stop, broken = self.gradients.mean_over(self.ranks).tolist()
+        if broken:
+            raise UserError(self._not_finite(step, batches))
+        self.stop_wanted = stop > 0
+        self.scaler.unscale_(self.optimiser)
+        self.gradients.clip(self.settings.optimiser.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return loss, correct, rate
+
+    def _accumulate(self, step: int, batches: list[Batch]) -> tuple[Tensor, Tensor]:
+        archs = self.archs(step)
+        push = margin(self.phase, self.settings.loss.margin, step, self.steps_per_epoch)
+        share = 1.0 / (len(archs) * len(batches))
+        loss_sum = correct = torch.zeros((), device=self.ranks.device)
+        for batch in batches:
+            crops, labels = (x.to(self.ranks.device, non_blocking=True) for x in (batch.crops, batch.labels))
+            teacher: tuple[Tensor, Tensor] | None = None
+            for arch in archs:
+                embeddings = self._embed(crops, arch)
+                cosines = self.head.cosines(embeddings)
+                classification = self.head(cosines, labels, push)
+                loss = classification
+                if teacher is not None:
+                    loss = loss + self._distil(cosines, embeddings, teacher)
+                elif self.phase.paths[0] == "largest":
+                    teacher = (cosines.detach(), embeddings.detach())
+                self.scaler.scale(loss * share).backward()
+                loss_sum = loss_sum + classification.detach() * share
+                correct = correct + (cosines.argmax(1) == labels).float().mean() * share
+        return loss_sum, correct
+
+    def _embed(self, crops: Tensor, arch: Arch) -> Tensor:
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.precision, torch.float32)
+        with torch.autocast(crops.device.type, kind, enabled=kind != torch.float32):
+            return self.supernet(crops, arch).float()
+
+    def _distil(self, cosines: Tensor, embeddings: Tensor, teacher: tuple[Tensor, Tensor]) -> Tensor:
+        weights = self.phase.distillation
+        divergence, distance = distillation(cosines, teacher[0], embeddings, teacher[1], self.settings.loss.scale)
+        return weights.logits * divergence + weights.embedding * distance
+
+    def _not_finite(self, step: int, batches: list[Batch]) -> str:
+        keys = [self.data.reader.keys[number] for batch in batches for number in batch.utterances]
+        archs = ", ".join(map(str, self.archs(step)))
+        return (
+            f"the loss is not finite at step {step} of phase {self.phase.name} (arch {archs}); utterances of the batch "
+            f"on rank {self.ranks.rank}: {' '.join(keys)}; lower the rate or look at these files"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that later steps depend on."""
+        return {
+            "supernet": self.supernet.state_dict(),
+            "head": self.head.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over a `state()`."""
+        self.supernet.load_state_dict(state["supernet"])
+        self.head.load_state_dict(state["head"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def make_optimiser(supernet: Supernet, head: MarginHead, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Return the optimiser over supernet and head; without `decay_all`, vectors and kernel matrices do not decay."""
+    options = settings.optimiser
+    decayed, free = [], []
+    for name, parameter in [*supernet.named_parameters(), *head.named_parameters()]:
+        spared = not options.decay_all and (parameter.ndim < 2 or name.startswith("kernels."))
+        (free if spared else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": options.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if options.kind == "sgd":
+        return torch.optim.SGD(groups, lr=0.1, momentum=options.momentum, nesterov=options.nesterov, fused=True)
+    kind = torch.optim.Adam if options.kind == "adam" else torch.optim.AdamW
+    return kind(groups, lr=1e-3, fused=True)
+
+
+def train(stepper: Stepper, directory: Path, journal: Journal) -> None:
+    """Take the steps that are left; checkpoint every so many epochs and minutes; return when all are taken.
+
+    Raises InterruptedTrainingError after SIGTERM or SIGINT, with a checkpoint written.
+    """
+    settings, checkpoints = stepper.settings, Checkpoints(directory / "checkpoints")
+    done = checkpoints.steps()
+    first = done[-1] if done else 0
+    if first:
+        stepper.load(checkpoints.load(first, stepper.ranks.device))
+    journal.begin(first, stepper.total)
+    regular = max(1, round(settings.checkpoint_epochs * stepper.steps_per_epoch))
+    _watch_signals(stepper)
+    stepper.supernet.train()
+    saved = time.monotonic()
+    with ThreadPoolExecutor(1) as loader:
+        ahead = loader.submit(stepper.batches, first) if first < stepper.total else None
+        for step in range(first, stepper.total):
+            begin = time.monotonic()
+            batches = ahead.result()
+            ahead = loader.submit(stepper.batches, step + 1) if step + 1 < stepper.total else None
+            waited = time.monotonic() - begin
+            loss, accuracy, rate = stepper.take(step, batches)
+            journal.step(step, loss, accuracy, rate, waited)
+            last = step + 1 == stepper.total
+            due = (step + 1) % regular == 0 or time.monotonic() - saved > 60 * settings.checkpoint_minutes
+            if stepper.ranks.first and (last or due or stepper.stop_wanted):
+                checkpoints.save(step + 1, stepper.state())
+                checkpoints.prune(settings.keep, regular, settings.average)
+                saved = time.monotonic()
+            if stepper.stop_wanted and not last:
+                stepper.ranks.wait()
+                raise InterruptedTrainingError(
+                    f"stopped by a signal after step {step + 1}; start again to go on from there"
+                )
+    journal.end()
+
+
+def _watch_signals(stepper: Stepper) -> None:
+    def wish(_number, _frame):
+        stepper.stop_wanted = True
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, wish)
+
+
+def final_weights(stepper: Stepper, directory: Path) -> None:
+    """Load into the stepper the mean of the last `average` regular checkpoints, where the settings ask for it."""
+    average = stepper.settings.average
+    checkpoints = Checkpoints(directory / "checkpoints")
+    regular = max(1, round(stepper.settings.checkpoint_epochs * stepper.steps_per_epoch))
+    steps = [step for step in checkpoints.steps() if step % regular == 0 or step == stepper.total][-average:]
+    if average > 1 and len(steps) > 1:
+        stepper.supernet.load_state_dict(checkpoints.average(steps, "supernet"))
+        stepper.head.load_state_dict(checkpoints.average(steps, "head"))
+        write_text(directory / "averaged.txt", "".join(f"{step}\n" for step in steps))

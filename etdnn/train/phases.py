@@ -1,0 +1,163 @@
+"""Training one phase from files to files: data directory and earlier phase in, supernet and head out."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from etdnn.errors import UserError
+from etdnn.files import hash_file
+from etdnn.model.checkpoint import load_supernet, read_tensors, save_supernet, save_tensors
+from etdnn.model.space import SearchSpace
+from etdnn.model.supernet import Supernet
+from etdnn.seeding import seed_of, torch_generator
+from etdnn.train.dataset import TrainingSet
+from etdnn.train.journal import Journal
+from etdnn.train.loop import Stepper, final_weights, train
+from etdnn.train.losses import MarginHead
+from etdnn.train.ranks import Ranks
+from etdnn.train.settings import TrainSettings
+from etdnn.train.state import check_identity, flatten
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseJob:
+    """What a phase is made of: files, seed, machine; `init` is the folder of the phase before (None: from scratch)."""
+
+    data: Path
+    out: Path
+    init: Path | None
+    seed: int
+    device: str = "auto"
+    threads: int = 1
+    override: bool = False
+    force: bool = False
+
+
+def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: PhaseJob) -> Path:
+    """Train phase `name`; return the supernet file. Complete phases return at once, broken ones are resumed.
+
+    Leaves `supernet.safetensors`, `head.safetensors`, `train.jsonl`, `training.json` (what it was made of) and
+    `checkpoints/` in `job.out`. Raises UserError by name for what does not fit.
+    """
+    torch.set_num_threads(job.threads)
+    phase = settings.phase(name)
+    ranks = Ranks(job.device)
+    try:
+        data = TrainingSet(job.data, settings.augmentation)
+        _check_batch(settings, data, ranks)
+        supernet, head = _begin(space, data, settings, job)
+        supernet.to(ranks.device)
+        head.to(ranks.device)
+        identity = _identity(settings, name, space, data, ranks, job)
+        if ranks.first:
+            if job.force and job.out.is_dir():
+                shutil.rmtree(job.out)
+            job.out.mkdir(parents=True, exist_ok=True)
+            check_identity(job.out / "training.json", identity, override=job.override)
+        ranks.wait()
+        stepper = Stepper(supernet, head, data, settings, phase, ranks, job.seed)
+        journal = Journal(job.out, name, settings.batch, active=ranks.first)
+        if ranks.first:
+            _announce(stepper)
+        train(stepper, job.out, journal)
+        if ranks.first:
+            final_weights(stepper, job.out)
+            _save(stepper, job, identity)
+        ranks.wait()
+    finally:
+        ranks.close()
+    return job.out / "supernet.safetensors"
+
+
+def _check_batch(settings: TrainSettings, data: TrainingSet, ranks: Ranks) -> None:
+    parts = ranks.count * settings.accumulate
+    if settings.batch % parts or settings.batch // parts < 2:
+        raise UserError(
+            f"batch {settings.batch} cannot be split over {ranks.count} ranks x {settings.accumulate} micro-batches: "
+            "each needs the same number, at least 2"
+        )
+    if settings.batch > data.items:
+        raise UserError(f"batch {settings.batch} is larger than the training set ({data.items} utterances); lower it")
+
+
+def _begin(
+    space: SearchSpace, data: TrainingSet, settings: TrainSettings, job: PhaseJob
+) -> tuple[Supernet, MarginHead]:
+    """Return supernet and head with the weights of the phase before, or drawn from the seed."""
+    head = MarginHead(space.embedding, len(data.speakers), settings.loss)
+    if job.init is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(job.seed, "weights"))
+            supernet = Supernet(space)
+        head.reset(torch_generator(job.seed, "head"))
+        return supernet, head
+    supernet = load_supernet(job.init / "supernet.safetensors")
+    if supernet.space.hash != space.hash:
+        raise UserError(
+            f"{job.init}/supernet.safetensors: made for space {supernet.space.to_dict()}, not {space.to_dict()}"
+        )
+    tensors, metadata = read_tensors(job.init / "head.safetensors")
+    if metadata["speakers"] != data.speakers:
+        raise UserError(
+            f"{job.init}/head.safetensors: knows {len(metadata['speakers'])} speakers, {job.data} has "
+            f"{len(data.speakers)} or others; train all phases on the same data"
+        )
+    if tensors["weight"].shape != head.weight.shape:
+        raise UserError(f"{job.init}/head.safetensors: made for another number of sub-centres")
+    head.load_state_dict(tensors)
+    return supernet, head
+
+
+def _identity(
+    settings: TrainSettings, name: str, space: SearchSpace, data: TrainingSet, ranks: Ranks, job: PhaseJob
+) -> dict[str, Any]:
+    """Return everything that the result depends on, flat, so that a difference can be named."""
+    shared = {key: value for key, value in dataclasses.asdict(settings).items() if key != "phases"}
+    for key in ("keep", "checkpoint_minutes"):
+        shared.pop(key)
+    return flatten(
+        {
+            "seed": job.seed,
+            "phase": dataclasses.asdict(settings.phase(name)),
+            "settings": shared,
+            "space": space.hash,
+            "data": data.hash,
+            "frontend": _frontend(job.data).get("key", ""),
+            "init": hash_file(job.init / "supernet.safetensors") if job.init else "",
+            "ranks": ranks.count,
+            "threads": job.threads,
+            "device": ranks.device.type,
+        }
+    )
+
+
+def _frontend(directory: Path) -> dict[str, Any]:
+    path = directory / "frontend.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; stage 1 makes it: bash run.sh --stage 1")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _announce(stepper: Stepper) -> None:
+    data, phase = stepper.data, stepper.phase
+    short = int((data.reader.num_frames < phase.frames).sum())
+    print(
+        f"{len(data.reader.keys)} utterances in {data.items} items of {len(data.speakers)} classes; "
+        f"{short} are shorter than the crop of {phase.frames} frames and are wrapped; "
+        f"phase {phase.name} draws from {stepper.space.count():,} subnets"
+    )
+
+
+def _save(stepper: Stepper, job: PhaseJob, identity: dict[str, Any]) -> None:
+    metadata = {
+        "frontend": _frontend(job.data),
+        "normalisation": stepper.settings.normalisation,
+        "training": {**identity, "steps": stepper.total, "classes": len(stepper.data.speakers)},
+    }
+    head = {"format": 1, "kind": "head", "speakers": stepper.data.speakers}
+    save_tensors(job.out / "head.safetensors", stepper.head.state_dict(), head)
+    save_supernet(job.out / "supernet.safetensors", stepper.supernet, metadata)

@@ -1,0 +1,86 @@
+"""One process or several: ranks, their gradients in one flat buffer, one all-reduce per step."""
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from etdnn.errors import UserError
+
+
+class Ranks:
+    """The processes of one training: `rank` of `count`; torchrun's environment decides, without it there is one."""
+
+    def __init__(self, device: str):
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.device = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+        if self.count > 1:
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+
+    @property
+    def first(self) -> bool:
+        """True in the one process that writes files and prints."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Return when all ranks have come here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self.count > 1:
+            dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "auto":
+        name = "cuda" if available else "cpu"
+    if name == "cuda":
+        if not available:
+            raise UserError("device 'cuda' was asked for, but this PyTorch sees no GPU; use --device cpu")
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    return torch.device(name)
+
+
+class FlatGradients:
+    """All gradients of `parameters` in one buffer, with room for a few numbers that the ranks agree on.
+
+    Parameters that a step did not use keep a gradient of zero, so that every parameter is stepped at every step and the
+    number of ranks changes nothing.
+    """
+
+    EXTRAS = 4
+
+    def __init__(self, parameters: Iterable[nn.Parameter], device: torch.device):
+        self.parameters = list(parameters)
+        size = sum(parameter.numel() for parameter in self.parameters)
+        self.buffer = torch.zeros(size + self.EXTRAS, device=device)
+        self.gradients, self.extras = self.buffer[:size], self.buffer[size:]
+        begin = 0
+        for parameter in self.parameters:
+            end = begin + parameter.numel()
+            parameter.grad = self.gradients[begin:end].view_as(parameter)
+            begin = end
+
+    def zero(self) -> None:
+        """Set all gradients and extras to zero."""
+        self.buffer.zero_()
+
+    def mean_over(self, ranks: Ranks) -> Tensor:
+        """Average buffer over the ranks; return the extras."""
+        if ranks.count > 1:
+            dist.all_reduce(self.buffer)
+            self.buffer /= ranks.count
+        return self.extras
+
+    def clip(self, largest: float) -> None:
+        """Scale the gradients down to a norm of `largest`; 0 does nothing."""
+        if largest > 0:
+            norm = self.gradients.norm()
+            self.gradients *= (largest / (norm + 1e-6)).clamp(max=1.0)

@@ -1,0 +1,176 @@
+"""Training configuration: conf/train*.yaml as dataclasses; every key checked, every default stated here."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from etdnn.errors import UserError
+from etdnn.model.space import SearchSpace
+from etdnn.settings import load_settings
+
+FRAMES_PER_SECOND = 100
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Classification loss: `aam` (angle plus margin) or `am` (cosine minus margin) of `scale` and `margin`.
+
+    `subcentres` per class (the nearest counts); `topk` hardest other classes are pushed by `topk_margin`.
+    """
+
+    kind: Literal["aam", "am"] = "aam"
+    margin: float = 0.2
+    scale: float = 30.0
+    subcentres: int = 1
+    topk: int = 0
+    topk_margin: float = 0.06
+
+    def __post_init__(self):
+        if not 0 <= self.margin < 1.5 or self.scale <= 0 or self.subcentres < 1 or self.topk < 0:
+            raise ValueError("loss: margin in [0, 1.5), scale > 0, subcentres >= 1, topk >= 0 are needed")
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """`adam`, `adamw` or `sgd`; `decay_all` lets weight decay reach batch norms, biases and kernel matrices too."""
+
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = 2e-5
+    decay_all: bool = True
+    momentum: float = 0.9
+    nesterov: bool = True
+    clip: float = 0.0
+
+    def __post_init__(self):
+        if self.weight_decay < 0 or self.clip < 0 or not 0 <= self.momentum < 1:
+            raise ValueError("optimiser: weight_decay >= 0, clip >= 0 and momentum in [0, 1) are needed")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate as a function of the step: `triangular2`, `cosine`, `exponential` or `constant`.
+
+    `triangular2` climbs from `min` to `max` in `half_cycle` epochs and falls back, the peak halving each cycle; the
+    others begin with `warmup` epochs of linear climbing and end at `min`.
+    """
+
+    kind: Literal["triangular2", "cosine", "exponential", "constant"] = "triangular2"
+    max: float = 1e-3
+    min: float = 1e-8
+    warmup: float = 0.0
+    half_cycle: float = 8.0
+
+    def __post_init__(self):
+        if not 0 <= self.min <= self.max or self.warmup < 0 or self.half_cycle <= 0:
+            raise ValueError("schedule: 0 <= min <= max, warmup >= 0 and half_cycle > 0 are needed")
+        if self.kind == "exponential" and self.min == 0:
+            raise ValueError("schedule: exponential needs min > 0")
+
+
+@dataclass(frozen=True)
+class SpecAugment:
+    """One mask of up to `bins` mel bins and one of up to `frames` frames per crop, filled with 0; 0 switches off."""
+
+    bins: int = 0
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Distillation from the largest network of the same step: weights of the terms on class cosines and embedding."""
+
+    logits: float = 0.0
+    embedding: float = 0.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase: which choices are drawn, from which archs each step is made, for how long and how fast.
+
+    `depth`, `width`, `kernel`, `cat`: a list of choices, `largest` (only the largest) or `all`. `paths`: the subnets of
+    each step. `epochs` may be a fraction; `crop` is in seconds; `margin_ramp` gives the epochs between which the margin
+    grows from 0.
+    """
+
+    name: str
+    epochs: float
+    crop: float = 2.0
+    depth: list[int] | str = "largest"
+    width: list[int] | str = "largest"
+    kernel: list[int] | str = "largest"
+    cat: list[int] | str = "largest"
+    paths: list[Literal["random", "largest", "smallest"]] = field(default_factory=lambda: ["random"])
+    schedule: Schedule = field(default_factory=Schedule)
+    margin_ramp: list[float] = field(default_factory=list)
+    distillation: Distillation = field(default_factory=Distillation)
+
+    def __post_init__(self):
+        if self.epochs <= 0 or self.crop < 0.1 or not self.paths:
+            raise ValueError(f"phase {self.name}: epochs > 0, crop >= 0.1 s and at least one path are needed")
+        if self.margin_ramp and (len(self.margin_ramp) != 2 or not 0 <= self.margin_ramp[0] <= self.margin_ramp[1]):
+            raise ValueError(f"phase {self.name}: margin_ramp is [first epoch, last epoch]")
+        if (self.distillation.logits or self.distillation.embedding) and self.paths[0] != "largest":
+            raise ValueError(f"phase {self.name}: distillation needs 'largest' as the first of its paths")
+
+    @property
+    def frames(self) -> int:
+        """Frames of a training crop."""
+        return round(self.crop * FRAMES_PER_SECOND)
+
+    def space(self, whole: SearchSpace) -> SearchSpace:
+        """Return the part of `whole` that this phase draws from; UserError for a choice that is not in it."""
+        choices = {}
+        for key, mine in (("depth", "depths"), ("width", "widths"), ("kernel", "kernels"), ("cat", "cats")):
+            value = getattr(self, key)
+            if value == "largest":
+                choices[mine] = (getattr(whole, mine)[-1],)
+            elif value == "all":
+                choices[mine] = None
+            elif isinstance(value, str):
+                raise UserError(f"phase {self.name}: {key} '{value}' is not a list, 'largest' or 'all'")
+            else:
+                choices[mine] = value
+        return whole.restrict(**choices, name=f"{whole.name}/{self.name}")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The whole training: what all phases share, and the phases in order.
+
+    `batch` is the number of crops of a step over all ranks together, so that the number of ranks changes neither the
+    rate nor the schedule; `accumulate` splits each rank's share into that many micro-batches. `augmentation`: the
+    chance that a stored copy stands in for its original; negative: every copy is an utterance of its own, as published.
+    `average`: that many last checkpoints are averaged at the end of a phase (0: the last one is taken).
+    """
+
+    phases: list[Phase]
+    batch: int = 128
+    accumulate: int = 1
+    normalisation: Literal["mean", "mean_variance", "none"] = "mean"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    augmentation: float = -1.0
+    loss: Loss = field(default_factory=Loss)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    spec_augment: SpecAugment = field(default_factory=SpecAugment)
+    checkpoint_minutes: float = 10.0
+    checkpoint_epochs: float = 1.0
+    keep: int = 2
+    average: int = 0
+
+    def __post_init__(self):
+        if self.batch < 2 or self.accumulate < 1 or self.keep < 1 or self.average < 0 or self.augmentation > 1:
+            raise ValueError("batch >= 2, accumulate >= 1, keep >= 1, average >= 0 and augmentation <= 1 are needed")
+        names = [phase.name for phase in self.phases]
+        if not names or len(set(names)) != len(names):
+            raise ValueError("phases: at least one, each with a name of its own")
+
+    def phase(self, name: str) -> Phase:
+        """Return the phase `name`; UserError that lists the names."""
+        for phase in self.phases:
+            if phase.name == name:
+                return phase
+        raise UserError(f"no phase is named '{name}': {', '.join(phase.name for phase in self.phases)}")
+
+
+def load_train_settings(path: str) -> TrainSettings:
+    """Read conf/train*.yaml; see `etdnn.settings.load_settings` for the errors."""
+    return load_settings(TrainSettings, path)

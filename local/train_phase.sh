@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Stages 2 and 3: trains one phase of the supernet; started again, it goes on where it stopped.
+# Ranks on one machine share the batch; on CPU, two ranks of one thread each are faster than two threads, and repeatable.
+set -euo pipefail
+
+cmd=utils/run.pl
+num_ranks=1
+num_nodes=1
+train_config=conf/train.yaml
+space_config=conf/space.yaml
+device=auto
+seed=0
+force=false
+override=false
+help_message="Usage: local/train_phase.sh [options] PHASE TRAIN-DATA EXPDIR
+  e.g.: local/train_phase.sh --num-ranks 2 kernel data/train_all exp/paper
+Trains PHASE (a name of the training configuration) from the phase before it; makes EXPDIR/PHASE/supernet.safetensors and
+head.safetensors, and EXPDIR/supernet, a link to the last complete phase.
+Options:
+  --cmd CMD              job runner (default: $cmd)
+  --num-ranks N          processes that share a batch, per node (default: $num_ranks)
+  --num-nodes N          nodes; above 1 the cluster's launcher must start this script on each (default: $num_nodes)
+  --train-config FILE    (default: $train_config)
+  --space-config FILE    (default: $space_config)
+  --device auto|cpu|cuda (default: $device)
+  --seed N               (default: $seed)
+  --override true|false  resume although the configuration or the number of ranks changed (default: $override)
+  --force true|false     discard this phase and train it anew (default: $force)"
+. utils/parse_options.sh
+
+if [ $# -ne 3 ]; then
+  echo "$help_message" >&2
+  exit 1
+fi
+phase=$1 data=$2 expdir=$3
+
+for file in "$train_config" "$space_config" "$data/feats.scp"; do
+  [ -f "$file" ] || { echo "train_phase.sh: error: $file is missing" >&2; exit 1; }
+done
+
+# the phase before, by the order of the configuration
+previous=
+found=false
+while read -r name; do
+  if [ "$name" = "$phase" ]; then found=true; break; fi
+  previous=$name
+done < <(python3 -m etdnn list-phases "$train_config")
+if ! $found; then
+  echo "train_phase.sh: error: $train_config has no phase '$phase'" >&2
+  exit 1
+fi
+init=()
+if [ -n "$previous" ]; then
+  if [ ! -f "$expdir/$previous/supernet.safetensors" ]; then
+    echo "train_phase.sh: error: $expdir/$previous/supernet.safetensors is missing; train phase '$previous' first" >&2
+    exit 1
+  fi
+  init=(--init "$expdir/$previous")
+fi
+
+launcher=(python3)
+if [ "$num_ranks" -gt 1 ] || [ "$num_nodes" -gt 1 ]; then
+  launcher=(python3 -m torch.distributed.run --nproc-per-node "$num_ranks" --nnodes "$num_nodes")
+  [ "$num_nodes" -gt 1 ] || launcher+=(--standalone)
+fi
+options=(--config "$train_config" --space "$space_config" --phase "$phase" --data "$data" --out "$expdir/$phase"
+  --seed "$seed" --device "$device" "${init[@]}")
+$override && options+=(--override)
+$force && options+=(--force)
+
+# glibc hands large blocks back to the system at every free; keeping them makes a training step on CPU up to 1.3x faster
+export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
+mkdir -p "$expdir/$phase/log"
+echo "train_phase.sh: phase $phase of $expdir, $num_ranks rank(s); log: $expdir/$phase/log/train.log"
+$cmd --num-threads "$num_ranks" "$expdir/$phase/log/train.log" "${launcher[@]}" -m etdnn train "${options[@]}"
+ln -sfn "$phase" "$expdir/.supernet.new"
+mv -fT "$expdir/.supernet.new" "$expdir/supernet"
+echo "train_phase.sh: made $expdir/$phase/supernet.safetensors"
