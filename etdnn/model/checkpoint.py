@@ -63,8 +63,11 @@ def save_subnet(path: str | Path, net: Tdnn, metadata: dict[str, Any]) -> None:
 def read_subnet(path: str | Path) -> tuple[Tdnn, dict[str, Any]]:
     """Return the static network (eval mode) and the metadata of a subnet file."""
     tensors, metadata = read_tensors(path)
-    _expect(path, metadata, "subnet")
-    net = Tdnn(Arch.parse(metadata["arch"]), metadata["in_feats"], metadata["embedding"])
+    _expect(path, metadata, "subnet", "arch", "in_feats", "embedding", "calibrated")
+    try:
+        net = Tdnn(Arch.parse(metadata["arch"]), metadata["in_feats"], metadata["embedding"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     _load(path, net, tensors)
     net.calibrated = bool(metadata["calibrated"])
     return net.eval(), metadata
@@ -79,17 +82,23 @@ def save_supernet(path: str | Path, supernet: Supernet, metadata: dict[str, Any]
 def load_supernet(path: str | Path) -> Supernet:
     """Return the supernet of a file, with `.metadata`, and `.hash` of the file's bytes."""
     tensors, metadata = read_tensors(path)
-    _expect(path, metadata, "supernet")
-    supernet = Supernet(SearchSpace.from_dict(metadata["space"]))
+    _expect(path, metadata, "supernet", "space")
+    try:
+        supernet = Supernet(SearchSpace.from_dict(metadata["space"]))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     _load(path, supernet, tensors)
     supernet.metadata = metadata
     supernet.hash = hash_file(path)
     return supernet.eval()
 
 
-def _expect(path: str | Path, metadata: dict[str, Any], kind: str) -> None:
+def _expect(path: str | Path, metadata: dict[str, Any], kind: str, *keys: str) -> None:
     if metadata["kind"] != kind:
         raise UserError(f"{path}: holds a {metadata['kind']}, a {kind} is needed")
+    for key in keys:
+        if key not in metadata:
+            raise UserError(f"{path}: its metadata have no '{key}'")
 
 
 def _load(path: str | Path, module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:

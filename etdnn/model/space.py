@@ -24,6 +24,10 @@ class Steps:
     last: int
     step: int
 
+    def __post_init__(self):
+        if self.step < 1 or self.last < self.first:
+            raise ValueError(f"first {self.first}, last {self.last}, step {self.step}: need first <= last, step >= 1")
+
     def values(self) -> tuple[int, ...]:
         """Return the choices in order."""
         return tuple(range(self.first, self.last + 1, self.step))
