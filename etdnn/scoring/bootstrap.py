@@ -14,7 +14,6 @@ from etdnn.errors import UserError
 from etdnn.scoring.metrics import P_TARGETS
 from etdnn.seeding import numpy_generator
 
-
 _BLOCK = 256
 """Thresholds per block in the search for the least cost."""
 

@@ -11,13 +11,20 @@ from etdnn.scoring.embeddings import Embeddings
 
 @dataclass(frozen=True)
 class IndexedTrials:
-    """A trial list as row numbers: trial i compares row `enrol[i]` with row `test[i]`; `kept` marks the list's trials
-    that are in it, `missing` the ids that had no embedding (sorted)."""
+    """A trial list as row numbers: trial i compares row `enrol[i]` with row `test[i]`.
+
+    `kept` marks the trials of the list that are in it, `missing` names the ids that had no embedding (sorted).
+    """
 
     enrol: np.ndarray
     test: np.ndarray
     kept: np.ndarray
     missing: list[str]
+
+
+def shown_ids(ids: Sequence[str]) -> str:
+    """Return how many ids have no embedding, and the first five of them."""
+    return f"{len(ids)} ids have no embedding: {', '.join(ids[:5])}{', ...' if len(ids) > 5 else ''}"
 
 
 def length_normalise(matrix: np.ndarray) -> np.ndarray:
@@ -49,9 +56,8 @@ def index_trials(
     missing = {enrol[i] for i in np.flatnonzero(enrol_rows < 0)} | {test[i] for i in np.flatnonzero(test_rows < 0)}
     missing = sorted(missing)
     if missing and (not allow_missing or not kept.any()):
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         hint = "no trial is left" if allow_missing else "--allow-missing leaves their trials out"
-        raise UserError(f"{where}: {len(missing)} ids have no embedding: {shown} ({hint})")
+        raise UserError(f"{where}: {shown_ids(missing)} ({hint})")
     return IndexedTrials(enrol_rows[kept], test_rows[kept], kept, missing)
 
 
@@ -81,8 +87,7 @@ def enrolment_models(
     """
     absent = sorted({utterance for group in lists.values() for utterance in group if utterance not in embeddings.index})
     if absent and not allow_missing:
-        shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        raise UserError(f"{where}: {len(absent)} utterances have no embedding: {shown} (--allow-missing leaves them out)")
+        raise UserError(f"{where}: {shown_ids(absent)} (--allow-missing leaves them out)")
     unit = length_normalise(embeddings.matrix)
     names, rows = [], []
     for name, group in lists.items():
@@ -96,10 +101,12 @@ def enrolment_models(
 
 
 def speaker_means(embeddings: Embeddings, utt2spk: Mapping[str, str]) -> Embeddings:
-    """Return one embedding per speaker, the mean of the length-normalised ones; UserError for an unknown utterance."""
-    groups: dict[str, list[str]] = {}
-    for name in embeddings.ids:
-        if name not in utt2spk:
-            raise UserError(f"cohort: '{name}' is not in utt2spk of the training data; run stage 6 with --force")
-        groups.setdefault(utt2spk[name], []).append(name)
-    return enrolment_models(embeddings, dict(sorted(groups.items())))
+    """Return one embedding per speaker, the mean of the raw ones; UserError for an utterance not in `utt2spk`."""
+    unknown = next((name for name in embeddings.ids if name not in utt2spk), None)
+    if unknown is not None:
+        raise UserError(f"cohort: '{unknown}' is not in utt2spk of the training data; run stage 6 with --force")
+    speakers, rows = np.unique([utt2spk[name] for name in embeddings.ids], return_inverse=True)
+    sums = np.zeros((speakers.size, embeddings.matrix.shape[1]))
+    np.add.at(sums, rows, embeddings.matrix)
+    means = sums / np.bincount(rows)[:, None]
+    return Embeddings(speakers.tolist(), means.astype(np.float32))

@@ -1,14 +1,19 @@
 """Embeddings on disk: Kaldi ark/scp of float vectors, and the table of ids and rows they are read into."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from etdnn.errors import UserError
 from etdnn.files import atomic_path
+
+if TYPE_CHECKING:
+    import torch
 
 _HEAD = b"\0BFV \4"
 _MARK = np.frombuffer(_HEAD, np.uint8)
@@ -90,3 +95,12 @@ def _vector(data: np.ndarray, offset: int) -> np.ndarray | None:
     size = int.from_bytes(data[start - 4 : start].tobytes(), "little")
     body = data[start : start + 4 * size]
     return np.frombuffer(body.tobytes(), "<f4") if body.size == 4 * size else None
+
+
+def weights_hash(net: "torch.nn.Module") -> str:
+    """Return 16 hex digits for the network that makes embeddings: all weights and statistics, no metadata."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

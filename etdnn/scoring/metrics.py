@@ -45,8 +45,13 @@ class Curve:
         not_above = np.searchsorted(nontargets, thresholds, side="right")
         missed_before = np.concatenate((first[1:], [targets.size]))
         return cls(
-            targets, nontargets, thresholds[::-1], missed_before[::-1], first[::-1],
-            (nontargets.size - not_above)[::-1], (nontargets.size - below)[::-1],
+            targets,
+            nontargets,
+            thresholds[::-1],
+            missed_before[::-1],
+            first[::-1],
+            (nontargets.size - not_above)[::-1],
+            (nontargets.size - below)[::-1],
         )
 
     def _crossing(self) -> tuple[float, float]:
@@ -54,7 +59,7 @@ class Curve:
         total_t, total_n = self.targets.size, self.nontargets.size
         # integers, so that "where they cross" is exact: miss - false accept, times total_t * total_n
         gap_at = self.missed_at * total_n - self.accepted_at * total_t
-        index = int(np.searchsorted(-gap_at, 0, side="left"))  # first corner `at` with miss <= false accept; the last has
+        index = int(np.searchsorted(-gap_at, 0, side="left"))  # first corner `at` with miss <= accept; the last has
         gap_before = int(self.missed_before[index]) * total_n - int(self.accepted_before[index]) * total_t
         if gap_before < 0:  # crossed among the nontargets above this target: the miss rate is level there
             miss = int(self.missed_before[index])
@@ -102,8 +107,8 @@ class Curve:
         if allowed >= self.nontargets.size:
             return float(min(self.nontargets[0], self.targets[0]))
         refused = self.nontargets[self.nontargets.size - 1 - allowed]  # the best nontarget that must stay out
-        above = [scores[np.searchsorted(scores, refused, side="right"):][:1] for scores in (self.targets, self.nontargets)]
-        candidates = np.concatenate(above)
+        both = (self.targets, self.nontargets)
+        candidates = np.concatenate([scores[np.searchsorted(scores, refused, side="right") :][:1] for scores in both])
         return float(candidates.min()) if candidates.size else float(np.nextafter(refused, np.inf))
 
     def rates(self, threshold: float) -> tuple[float, float]:
@@ -160,7 +165,9 @@ def min_dcf(
     return Curve.of(target_scores, nontarget_scores).min_dcf(p_target, c_miss, c_fa)
 
 
-def det_points(target_scores: np.ndarray, nontarget_scores: np.ndarray, count: int = 200) -> tuple[np.ndarray, np.ndarray]:
+def det_points(
+    target_scores: np.ndarray, nontarget_scores: np.ndarray, count: int = 200
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (false-accept rates, miss rates) for a DET picture; see `Curve.det_points`."""
     return Curve.of(target_scores, nontarget_scores).det_points(count)
 
@@ -188,9 +195,7 @@ def thresholds(
     return result
 
 
-def actual_dcf(
-    target_scores: np.ndarray, nontarget_scores: np.ndarray, threshold: float, p_target: float
-) -> float:
+def actual_dcf(target_scores: np.ndarray, nontarget_scores: np.ndarray, threshold: float, p_target: float) -> float:
     """Return the normalised detection cost (costs 1) at a threshold that was fixed elsewhere, on dev."""
     targets = checked_scores(target_scores, "target")
     nontargets = checked_scores(nontarget_scores, "nontarget")

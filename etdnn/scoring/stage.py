@@ -1,0 +1,102 @@
+"""Stage 7 as one call: a model's embeddings to scores, thresholds, metrics, results.tsv and the model's metadata."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from etdnn.data.datadir import DataDir
+from etdnn.errors import UserError
+from etdnn.files import write_json
+from etdnn.model.checkpoint import read_subnet, save_subnet
+from etdnn.model.cost import arch_macs, arch_params
+from etdnn.scoring.asnorm import clamp_top
+from etdnn.scoring.backends import Scorer
+from etdnn.scoring.cosine import speaker_means
+from etdnn.scoring.embeddings import Embeddings, read_embeddings, weights_hash
+from etdnn.scoring.evaluate import (
+    dev_thresholds,
+    list_metrics,
+    list_speakers,
+    result_row,
+    score_set,
+    write_set,
+    write_thresholds,
+)
+from etdnn.scoring.results import update_results
+
+
+def score_model(
+    model: str | Path,
+    budget: str,
+    test: str | Path,
+    dev: str | Path,
+    embeddings: str | Path,
+    out: str | Path,
+    results: str | Path,
+    *,
+    train: str | Path | None = None,
+    names: Sequence[str] | None = None,
+    backends: Sequence[str] = ("cosine", "mean", "asnorm"),
+    top: int = 300,
+    prior: float = 0.01,
+    replicates: int = 1000,
+    seed: int = 0,
+    allow_missing: bool = False,
+) -> list[dict[str, str]]:
+    """Score the lists `names` of `test` (default: all); return this budget's rows of results.tsv.
+
+    Thresholds and calibration come from all lists of `dev`, never from `test`. `train` (utt2spk) makes speaker means
+    of the cohort. Writes OUT/{test,dev}/LIST.BACKEND.{scores,llr,det.tsv}, OUT/thresholds.json, OUT/metrics.json, the
+    rows of `results`, and the model file's metadata (thresholds, results), each atomically. UserError where something
+    is missing or does not fit.
+    """
+    net, metadata = read_subnet(model)
+    sizes = {"in_feats": metadata["in_feats"], "embedding": metadata["embedding"]}
+    described = {
+        "arch": metadata["arch"],
+        "macs": arch_macs(net.arch, **sizes),
+        "params": arch_params(net.arch, **sizes),
+        "weights": weights_hash(net),
+    }
+    folders = {"test": DataDir(test), "dev": DataDir(dev)}
+    lists = {"test": _chosen(folders["test"], names), "dev": _chosen(folders["dev"], None)}
+    cohort = _cohort(Path(embeddings), train)
+    used = clamp_top(top, len(cohort.ids)) if any(name.endswith("asnorm") for name in backends) else 0
+    print(f"cohort: {len(cohort.ids)} embeddings" + (f", top-n {used} (asked for {top})" if used else ""))
+    scored = {}
+    for side in ("dev", "test"):
+        scorer = Scorer(read_embeddings(Path(embeddings) / f"{side}.scp"), cohort, backends, used)
+        scored[side] = score_set(folders[side], scorer, lists[side], allow_missing)
+    fitted = dev_thresholds(scored["dev"], backends, prior)
+    metrics: dict[str, Any] = {}
+    for name, one in scored["test"].items():
+        speakers = list_speakers(folders["test"], name, one)
+        metrics[name] = list_metrics(one, backends, fitted, speakers, seed=seed, replicates=replicates)
+        print(f"{folders['test'].path}/trials_{name}: {len(one.trials)} trials, {speakers[2]} speakers")
+    out = Path(out)
+    write_set(out, "dev", scored["dev"], None)
+    write_set(out, "test", scored["test"], fitted)
+    write_thresholds(out, fitted, used, len(cohort.ids))
+    write_json(out / "metrics.json", metrics)
+    rows = [
+        result_row(budget, described, name, backend, values)
+        for name, by_backend in metrics.items()
+        for backend, values in by_backend.items()
+    ]
+    written = [row for row in update_results(results, rows) if row["budget"] == budget]
+    save_subnet(model, net, {**metadata, "thresholds": fitted, "results": written})
+    return written
+
+
+def _chosen(data: DataDir, names: Sequence[str] | None) -> list[str]:
+    """Return the lists asked for (`trials_x` is x), all when none is; UserError when there are none."""
+    chosen = list(dict.fromkeys(name.removeprefix("trials_") for name in names)) if names else data.trial_names()
+    if not chosen:
+        raise UserError(f"{data.path}: no trials_NAME in it; stage 0 makes trial lists")
+    return chosen
+
+
+def _cohort(embeddings: Path, train: str | Path | None) -> Embeddings:
+    """Return the cohort's embeddings, or the means of its speakers when the training data is given."""
+    cohort = read_embeddings(embeddings / "cohort.scp")
+    return speaker_means(cohort, DataDir(train).utt2spk) if train else cohort

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Stage 5: a subnet of its own, sliced from the supernet, with batch norm re-estimated on crops of the training data.
+set -euo pipefail
+export LC_ALL=C
+
+help_message="Usage: local/derive.sh [options] <data> <expdir> <budget>
+e.g.: local/derive.sh data exp/main 204M
+Writes <expdir>/subnet/<budget>/model.safetensors from <expdir>/search/<budget>/arch.txt, or of the largest network when
+<budget> is 'largest'. Does nothing when it is up to date.
+Options:
+  --phase NAME   take the supernet as this phase left it [the last]
+  --crops N      training crops on which batch norm is measured, at most one per utterance [6000]
+  --frames N     frames per crop [200]
+  --device NAME  auto, cpu or cuda [auto]
+  --cmd COMMAND  how the job is run [utils/run.pl]
+  --nj N         taken for the stages' common form; this is one job [1]
+  --seed N       seed of the crops [0]
+  --force BOOL   redo what is up to date [false]"
+
+phase=
+crops=6000
+frames=200
+device=auto
+cmd=utils/run.pl
+# shellcheck disable=SC2034  # see --help
+nj=1
+seed=0
+force=false
+. utils/parse_options.sh
+. utils/stamp.sh
+
+if [ $# -ne 3 ]; then
+  echo "$help_message" >&2
+  exit 2
+fi
+data=$1 expdir=$2 budget=$3
+fail() { echo "local/derive.sh: error: $1" >&2; exit 1; }
+
+dir=$expdir/subnet/$budget
+model=$dir/model.safetensors
+supernet=$expdir/${phase:-supernet}/supernet.safetensors
+[ -f "$supernet" ] || fail "$supernet is missing; stages 2 and 3 (local/train_phase.sh) make it"
+[ -f "$data/train/feats.scp" ] || fail "$data/train/feats.scp is missing; stage 1 (local/make_features.sh) makes it"
+inputs=("$supernet" "$data/train/feats.scp" "$data/train/frontend.json")
+arch=largest
+if [ "$budget" != largest ]; then
+  arch=$expdir/search/$budget/arch.txt
+  [ -f "$arch" ] || fail "$arch is missing; stage 4 (local/search.sh) makes it"
+  inputs+=("$arch")
+fi
+
+options="derive crops=$crops frames=$frames seed=$seed"
+if [ "$force" = false ] && [ -f "$model" ] && stamp_current "$dir/.derive.stamp" "$options" "${inputs[@]}"; then
+  echo "local/derive.sh: $model is up to date"
+  exit 0
+fi
+# the model file also carries what stage 7 found out about it, so that stage has to write it again
+rm -f "$dir/.derive.stamp" "$dir/.score.stamp"
+mkdir -p "$dir/log"
+$cmd "$dir/log/derive.log" python3 -m etdnn derive --supernet "$supernet" --arch "$arch" --data "$data/train" \
+  --crops "$crops" --frames "$frames" --seed "$seed" --device "$device" --out "$model"
+grep -F "$model" "$dir/log/derive.log" | tail -n 1
+stamp_write "$dir/.derive.stamp" "$options" "${inputs[@]}"
