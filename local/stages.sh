@@ -19,6 +19,7 @@ stop_stage=100
 nj=$(nproc)
 num_ranks=1
 seed=0
+device=auto
 force=false
 datadir=data
 featdir=fbank
@@ -57,6 +58,7 @@ Options (dashes or underscores; default in brackets):
   --nj N                parallel jobs of data, features, search and embedding [$nj]
   --num-ranks N         training processes [$num_ranks]; a resumed run needs the same number
   --seed N              seed of every draw [$seed]
+  --device NAME         cpu, cuda or auto [$device]
   --force true          redo the stages that run even if their outputs are up to date [$force]
   --macs-budget LIST    multiply-accumulates at 3 s, one or several: \"204M 571M\" [$DEFAULT_MACS_BUDGET]
   --params-budget LIST  parameters, one or several: \"500k 2M\"
@@ -95,6 +97,7 @@ cd "$EGS"
 # shellcheck source=egs/mini/cmd.sh
 . ./cmd.sh
 check_expdir
+read_phases
 read_budgets
 find_supernet
 record_command
@@ -112,18 +115,18 @@ if begin 1 "copies and features"; then
     --augment-config "$augment_config" "$datadir" "$featdir"
 fi
 
-TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" "${COMMON[@]}" --train-config "$train_config"
-  --space "$space_config")
+TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" --seed "$seed" --force "$force"
+  --device "$device" --train-config "$train_config" --space-config "$space_config")
 
 if begin 2 "train the largest network"; then
   need 1 "$datadir/train_all/feats.scp"
-  run "${TRAIN[@]}" largest "$datadir/train_all" "$expdir"
+  run "${TRAIN[@]}" "${PHASES[0]}" "$datadir/train_all" "$expdir"
 fi
 
 if begin 3 "progressive phases"; then
   need 1 "$datadir/train_all/feats.scp"
-  need 2 "$expdir/largest/supernet.safetensors"
-  for name in kernel depth width1 width2; do
+  need 2 "$expdir/${PHASES[0]}/supernet.safetensors"
+  for name in "${PHASES[@]:1}"; do
     run "${TRAIN[@]}" "$name" "$datadir/train_all" "$expdir"
   done
 fi
@@ -140,14 +143,14 @@ if begin 5 "derive subnets"; then
   need 3 "$SUPERNET"
   for name in "${BUDGETS[@]}"; do
     [ "$name" = largest ] || need 4 "$expdir/search/$name/arch.txt"
-    run local/derive.sh --cmd "$train_cmd" "${COMMON[@]}" --phase "$phase" "$datadir" "$expdir" "$name"
+    run local/derive.sh --cmd "$cuda_cmd" "${COMMON[@]}" --device "$device" --phase "$phase" "$datadir" "$expdir" "$name"
   done
 fi
 
 if begin 6 "embeddings"; then
   for name in "${BUDGETS[@]}"; do
     need 5 "$expdir/subnet/$name/model.safetensors"
-    run local/embed.sh --cmd "$train_cmd" "${COMMON[@]}" "$datadir" "$expdir" "$name"
+    run local/embed.sh --cmd "$cuda_cmd" "${COMMON[@]}" --device "$device" "$datadir" "$expdir" "$name"
   done
 fi
 

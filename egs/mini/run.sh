@@ -9,7 +9,7 @@
 #         4 search, 5 derive, 6 embed, 7 score, 8 report.
 #
 #   bash run.sh                                 everything; ends with a table
-#   bash run.sh --stage 4 --macs-budget 9M      another budget from the supernet that is trained
+#   bash run.sh --stage 4 --macs-budget 30M     another budget from the supernet that is trained
 #   bash run.sh --help                          all options
 set -euo pipefail
 EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,7 +23,7 @@ defaults() {
   expdir=exp/mini
   nj=2
   num_ranks=2
-  DEFAULT_MACS_BUDGET="8M 20M"
+  DEFAULT_MACS_BUDGET="20M 50M"
 }
 # shellcheck source=local/stages.sh
 . "$EGS/local/stages.sh"

@@ -15,19 +15,31 @@ EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 TITLE="VoxCeleb"
 PREPARE=prepare_voxceleb.sh
-PREPARE_OPTIONS=(voxceleb1 voxceleb2 musan rirs trials)
-PREPARE_PATHS=(voxceleb1 voxceleb2 musan rirs)
+PREPARE_OPTIONS=(voxceleb1 voxceleb2 trials trials_dir meta_dir m4a decoded dev_speakers allow_partial musan rirs)
+PREPARE_PATHS=(voxceleb1 voxceleb2 trials_dir meta_dir decoded musan rirs)
 PREPARE_HELP="\
-  --voxceleb1 DIR       VoxCeleb1, wav layout (needed)
-  --voxceleb2 DIR       VoxCeleb2 dev, wav layout (needed)
-  --musan DIR           MUSAN
-  --rirs DIR            RIRS_NOISES"
+  --voxceleb1 DIR       VoxCeleb1: [dev|test]/[wav]/SPEAKER/SESSION/UTTERANCE.wav (needed)
+  --voxceleb2 DIR       VoxCeleb2, wav or m4a [train on VoxCeleb1, test on Vox1-O]
+  --trials-dir DIR      folder of the published lists [in VoxCeleb1's, or fetched]
+  --meta-dir DIR        folder of vox1_meta.csv, vox2_meta.csv [in the corpora's]
+  --m4a decode|pipe     decode m4a once, or at each reading [decode]
+  --decoded DIR         where decoded m4a files go [below the data directories]
+  --dev-speakers N      dev speakers cut from train where VoxCeleb2 has no test part [120]
+  --allow-partial true  go on with other counts than the releases' [false]
+  --musan DIR           MUSAN [synthetic noises]
+  --rirs DIR            RIRS_NOISES [synthetic rooms]"
 # shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/voxceleb
   DEFAULT_MACS_BUDGET="204M 571M 1.45G"
   voxceleb1=
   voxceleb2=
+  trials_dir=
+  meta_dir=
+  m4a=decode
+  decoded=
+  dev_speakers=
+  allow_partial=false
   musan=
   rirs=
 }

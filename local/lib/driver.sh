@@ -13,10 +13,12 @@ die() { # die MESSAGE [STATUS]: one line, and out
 
 # quoted WORD...: the words as they can be typed again
 quoted() {
-  local word
+  local word line=
   for word in "$@"; do
-    [[ $word =~ ^[A-Za-z0-9_./:=@%+,-]+$ ]] && printf '%s ' "$word" || printf '%s ' "${word@Q}"
+    [[ $word =~ ^[A-Za-z0-9_./:=@%+,-]+$ ]] || word=${word@Q}
+    line+=" $word"
   done
+  echo "${line:1}"
 }
 
 # resume_line N [OPTION]: this call again, from stage N; without --force (what was redone is done) and without OPTION
@@ -143,9 +145,17 @@ check_expdir() {
 # record_command: one line per call, which the report shows
 record_command() {
   local revision
-  revision=$(git -C "$(cd -P local && pwd)" describe --always --dirty 2>/dev/null) || revision=unknown
+  revision=$(git -C "$etdnn_root" describe --always --dirty 2>/dev/null) || revision=unknown
   printf '%s\t%s\t%s\n' "$(date '+%F %T')" "$revision" "$(quoted bash "$0" "${ARGUMENTS[@]}")" >>"$expdir/commands.tsv" ||
     die "$expdir/commands.tsv cannot be written"
+}
+
+# read_phases: leaves in PHASES the names of the training phases, in order; the first is stage 2, the others stage 3
+read_phases() {
+  local names
+  [ "$stage" -le 3 ] && [ "$stop_stage" -ge 2 ] || return 0
+  names=$(python3 -m etdnn list-phases "$train_config") || exit
+  readarray -t PHASES <<<"$names"
 }
 
 # read_budgets: leaves in BUDGETS the folder names of the budgets, and the largest network; a budget below the smallest

@@ -1,0 +1,157 @@
+"""local/stages.sh: gates, options, refusals and the line that resumes a failed stage."""
+
+import shlex
+
+import pytest
+from helpers.fake_stages import FakeEgs
+
+ALL = ["prepare_toy", "make_features", *["train_phase"] * 3, "search", *["derive"] * 3, *["embed"] * 3, *["score"] * 3]
+
+
+@pytest.fixture
+def egs(tmp_path):
+    return FakeEgs(tmp_path)
+
+
+def names(egs):
+    return [call[0] for call in egs.calls()]
+
+
+def option(call, name):
+    """Return the values that follow option `name` in a stage's call."""
+    return [call[index + 1] for index, word in enumerate(call) if word == name]
+
+
+def one_line(done, *parts):
+    """Check that a call failed with one line on standard error that holds `parts`."""
+    assert done.returncode != 0
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_all_stages_run_in_order_for_each_budget_and_the_largest(egs):
+    done = egs.run()
+    assert done.returncode == 0, done.stderr
+    calls = egs.calls()
+    assert [call[0] for call in calls] == [*ALL, "report"]
+    assert [call[-3] for call in calls if call[0] == "train_phase"] == ["largest", "kernel", "depth"]
+    assert [call[-1] for call in calls if call[0] == "derive"] == ["204M", "571M", "largest"]
+    assert option(calls[0], "--nj") == ["2"]
+    assert option(next(call for call in calls if call[0] == "search"), "--macs-budget") == ["204M 571M"]
+
+
+def test_it_runs_from_any_folder_and_finds_inputs_where_they_are_named(egs, tmp_path):
+    (tmp_path / "my recordings").mkdir()
+    done = egs.run("--stop-stage", "0", "--corpus", "my recordings", cwd=tmp_path, script="egs/toy/run.sh")
+    assert done.returncode == 0, done.stderr
+    assert option(egs.calls()[0], "--corpus") == [str(tmp_path / "my recordings")]
+
+
+def test_stop_stage_says_how_to_go_on(egs):
+    done = egs.run("--stop_stage=1", "--seed", "3")
+    assert names(egs) == ["prepare_toy", "make_features"]
+    assert done.stdout.splitlines()[-1] == "next: bash run.sh --seed 3 --stage 2"
+
+
+def test_budgets_given_replace_the_default(egs):
+    assert egs.run("--params-budget", "900K").returncode == 0
+    calls = egs.calls()
+    search = next(call for call in calls if call[0] == "search")
+    assert option(search, "--macs-budget") == [""] and option(search, "--params-budget") == ["900K"]
+    assert [call[-1] for call in calls if call[0] == "score"] == ["900Kparams", "largest"]
+
+
+def test_trial_files_go_to_stage_0_and_their_names_to_stage_7(egs, tmp_path):
+    (tmp_path / "trials_cross.txt").write_text("1 a b\n")
+    done = egs.run("--trials", "trials_cross.txt", "--trials", "main", cwd=tmp_path, script="egs/toy/run.sh")
+    assert done.returncode == 0, done.stderr
+    calls = egs.calls()
+    assert option(calls[0], "--trials") == [str(tmp_path / "trials_cross.txt"), "main"]
+    assert option(calls[-2], "--trials") == ["cross", "main"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing", "maker"),
+    [(1, "data/train/wav.scp", 0), (2, "data/train_all/feats.scp", 1), (4, "data/dev/feats.scp", 1),
+     (5, "exp/toy/supernet", 3), (6, "exp/toy/subnet/204M/model.safetensors", 5),
+     (7, "exp/toy/subnet/204M/embeddings/test.scp", 6), (8, "exp/toy/results.tsv", 7)],
+)  # fmt: skip
+def test_a_missing_input_names_the_stage_that_makes_it(egs, stage, missing, maker):
+    one_line(
+        egs.run("--stage", str(stage)), f"{missing} is missing", f"stage {maker} makes it: bash run.sh --stage {maker}"
+    )
+    assert names(egs) == []
+
+
+def test_search_without_a_supernet_names_stage_3(egs):
+    assert egs.run("--stop-stage", "1").returncode == 0
+    one_line(egs.run("--stage", "4"), "exp/toy/supernet is missing; stage 3 makes it: bash run.sh --stage 3")
+    one_line(egs.run("--stage", "4", "--phase", "kernel"), "exp/toy/kernel/supernet.safetensors is missing; stage 3")
+
+
+def test_a_failed_stage_prints_a_line_that_resumes_it(egs):
+    (egs.folder / "fail").write_text("search")
+    given = ["--macs-budget", "204M 571M", "--expdir=exp/it's", "--force", "true", "--stage", "0", "--nj", "1"]
+    done = egs.run(*given)
+    assert done.returncode == 3
+    egs.calls()
+    line = done.stderr.strip().splitlines()[-1]
+    words = shlex.split(line)
+    assert words == ["bash", "run.sh", "--macs-budget", "204M 571M", "--expdir=exp/it's", "--nj", "1", "--stage", "4"]
+    (egs.folder / "fail").unlink()
+    assert egs.run(*words[2:]).returncode == 0
+    assert names(egs)[0] == "search"
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--macs-bugdet", "204M"], ["--macs-bugdet", "--macs-budget"]),
+        (["--stage"], ["--stage", "value"]),
+        (["--stage", "four"], ["--stage 'four'"]),
+        (["--stage", "9"], ["no stage 9"]),
+        (["--stage", "4", "--stop-stage", "3"], ["nothing to do"]),
+        (["--nj", "0"], ["--nj '0'"]),
+        (["extra"], ["'extra'"]),
+        (["--macs-budget", "20M"], ["20M", "83752256"]),
+        (["--macs-budget", "much"], ["'much'", "204M"]),
+        (["--train-config", "conf/absent.yaml"], ["conf/absent.yaml"]),
+        (["--expdir", "conf/train.yaml/below"], ["conf/train.yaml is a file"]),
+    ],
+)
+def test_wrong_options_stop_with_one_line_before_any_stage(egs, options, parts):
+    one_line(egs.run(*options), *parts)
+    assert names(egs) == []
+
+
+def test_options_from_a_file_lose_against_the_command_line(egs):
+    (egs.folder / "my.conf").write_text("seed=5\nnj=1\n")
+    assert egs.run("--stop-stage", "0", "--seed", "6", "--config", "my.conf").returncode == 0
+    call = egs.calls()[0]
+    assert option(call, "--seed") == ["6"] and option(call, "--nj") == ["1"]
+
+
+def test_values_are_never_evaluated(egs):
+    assert egs.run("--stop-stage", "0", "--corpus", "$(touch pwned)`touch pwned`").returncode == 0
+    assert not (egs.folder / "pwned").exists()
+    assert option(egs.calls()[0], "--corpus") == ["$(touch pwned)`touch pwned`"]
+
+
+@pytest.mark.parametrize("egs_name", ["mini", "own", "voxceleb"])
+def test_help_lists_every_option(repository, egs_name):
+    import re
+    import subprocess
+
+    run_sh = repository / "egs" / egs_name / "run.sh"
+    text = subprocess.run(["bash", run_sh, "--help"], capture_output=True, text=True, check=True).stdout
+    listed = set(re.findall(r"^  --([a-z0-9-]+)", text, re.MULTILINE))
+    sources = (repository / "local" / "stages.sh").read_text() + run_sh.read_text()
+    variables = set(re.findall(r"^ {0,2}([a-z][a-z0-9_]*)=", sources, re.MULTILINE)) - {"help_message"}
+    assert listed == {name.replace("_", "-") for name in variables} | {"config"}
+
+
+def test_every_call_is_noted_for_the_report(egs):
+    egs.run("--stop-stage", "0", "--macs-budget", "204M 571M")
+    time, revision, command = (egs.folder / "exp" / "toy" / "commands.tsv").read_text().rstrip("\n").split("\t")
+    assert time and revision and command == "bash run.sh --stop-stage 0 --macs-budget '204M 571M'"
