@@ -27,13 +27,16 @@ split=
 trials=()
 dev_speakers=
 test_speakers=
+# shellcheck disable=SC2034  # read through their names
 musan=
+# shellcheck disable=SC2034
 rirs=
 min_seconds=0.3
 allow_missing=false
 nj=1
 seed=0
 force=false
+# shellcheck disable=SC2034  # see --help
 cmd=
 . utils/parse_options.sh
 . utils/stamp.sh

@@ -17,11 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dev-speakers", type=int, metavar="N", help="speakers cut from train [a tenth, 20 to 120]")
     parser.add_argument("--test-speakers", type=int, metavar="N", help="test speakers without --split and --trials")
-    add_common_arguments(parser)
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that every preparation has."""
     parser.add_argument("--musan", metavar="DIR", help="noises in MUSAN's form: noise, music, speech [synthetic]")
     parser.add_argument("--rirs", metavar="DIR", help="room impulse responses: simulated_rirs/ROOM [synthetic]")
     parser.add_argument("--min-seconds", type=float, default=0.3, help="shorter files are listed and skipped [0.3]")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,14 +89,28 @@ def audio_seconds(path: str | Path) -> float:
     return audio_info(path).seconds
 
 
-def probe(paths: Sequence[str], jobs: int = 1) -> list[AudioInfo | str]:
-    """Return for each path its AudioInfo, or the reason why it is broken; long lists in `jobs` processes."""
-    if jobs <= 1 or len(paths) < 2000:
-        return _probe_chunk(paths)
-    size = max(500, min(20000, math.ceil(len(paths) / (4 * jobs))))
-    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
-    with ProcessPoolExecutor(jobs) as pool:
-        return [result for chunk in pool.map(_probe_chunk, chunks) for result in chunk]
+def probe(paths: Sequence[str], jobs: int = 1, cache: Path | None = None) -> list[AudioInfo | str]:
+    """Return for each path its AudioInfo, or the reason why it is broken; long lists in `jobs` processes.
+
+    With `cache`, what is found is noted there as it comes, and an interrupted call goes on where it stopped: whole
+    files are looked up in it, broken ones are looked at again.
+    """
+    known = _read_cache(cache) if cache else {}
+    todo = [path for path in paths if path not in known] if known else paths
+    size = max(500, min(20000, math.ceil(len(todo) / (4 * jobs))))
+    chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
+    parallel = jobs > 1 and len(todo) >= 2000
+    with ProcessPoolExecutor(jobs) if parallel else nullcontext() as pool:
+        results = pool.map(_probe_chunk, chunks) if parallel else map(_probe_chunk, chunks)
+        found = []
+        for chunk, infos in zip(chunks, results, strict=True):
+            found += infos
+            if cache:
+                _append_cache(cache, chunk, infos)
+    if not known:
+        return found
+    fresh = iter(found)
+    return [known[path] if path in known else next(fresh) for path in paths]
 
 
 def ffmpeg_program() -> str:
@@ -114,6 +129,29 @@ def _probe_chunk(paths: Sequence[str]) -> list[AudioInfo | str]:
         except BadAudio as error:
             results.append(str(error).removeprefix(f"{path}: "))
     return results
+
+
+def _read_cache(cache: Path) -> dict[str, AudioInfo]:
+    """Read what an interrupted `probe` noted; the line it was writing when it stopped does not count."""
+    if not cache.is_file():
+        return {}
+    known = {}
+    for line in cache.read_bytes().decode("utf-8", "surrogateescape").split("\n")[:-1]:
+        path, *numbers = line.rsplit("\t", 3)
+        if len(numbers) == 3:
+            known[path] = AudioInfo(float(numbers[0]), int(numbers[1]), int(numbers[2]))
+    return known
+
+
+def _append_cache(cache: Path, paths: Sequence[str], infos: Sequence[AudioInfo | str]) -> None:
+    rows = (
+        f"{path}\t{info.seconds!r}\t{info.rate}\t{info.channels}\n"
+        for path, info in zip(paths, infos, strict=True)
+        if not isinstance(info, str)
+    )
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with cache.open("ab") as handle:
+        handle.write("".join(rows).encode("utf-8", "surrogateescape"))
 
 
 def _check_there(path: str) -> None:

@@ -95,9 +95,11 @@ def measure(
     """Read all headers; return the usable utterances and their seconds by id.
 
     What cannot be read is listed in `report`/broken.txt, what is shorter than `min_seconds` in `report`/short.txt.
-    UserError when more than max(10, 0.1 %) are broken, or when none is left.
+    UserError when more than max(10, 0.1 %) are broken, or when none is left. A call that was interrupted goes on where
+    it stopped.
     """
-    results = probe([utterance.path for utterance in utterances], jobs)
+    cache = report / ".durations.tmp"
+    results = probe([utterance.path for utterance in utterances], jobs, cache)
     broken = [(u.path, r) for u, r in zip(utterances, results, strict=True) if isinstance(r, str)]
     kept: list[Utterance] = []
     seconds: dict[str, float] = {}
@@ -113,6 +115,7 @@ def measure(
     _list(report / "broken.txt", broken)
     _list(report / "short.txt", short)
     refuse_broken(broken, len(utterances), report / "broken.txt")
+    cache.unlink(missing_ok=True)
     if broken:
         say(f"skipped {len(broken)} broken files ({report / 'broken.txt'}): {broken[0][0]}: {broken[0][1]}, ...")
     if short:

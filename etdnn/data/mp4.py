@@ -9,19 +9,22 @@ _CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 
 def mp4_info(path: str) -> AudioInfo:
-    """Return seconds, rate and channels of the first audio track (ISO/IEC 14496-12: boxes mdhd and stsd).
+    """Return seconds, rate and channels of the first audio track (ISO/IEC 14496-12: boxes mvhd, mdhd and stsd).
 
+    The length is the movie's, from which the samples that the encoder put before the beginning are taken off.
     BadAudio for a file without a complete `moov` box: half a download, or something else called .m4a.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 (a million of these: the plain call)
             file.seek(0, 2)
-            tracks = list(_tracks(file, 0, file.tell(), {}))
+            movie: dict = {}
+            tracks = list(_tracks(file, 0, file.tell(), movie))
     except (struct.error, OSError):
         raise BadAudio(f"{path}: not a complete MP4 file") from None
     for track in tracks:
         if "seconds" in track and "rate" in track:
-            return AudioInfo(track["seconds"], track["rate"], track["channels"])
+            seconds = min(track["seconds"], movie.get("seconds") or track["seconds"])
+            return AudioInfo(seconds, track["rate"], track["channels"])
     raise BadAudio(f"{path}: no audio track in it (half a file, or not MP4)")
 
 
@@ -42,7 +45,7 @@ def _tracks(file: BinaryIO, start: int, end: int, track: dict):
             yield fresh
         elif kind in _CONTAINERS:
             yield from _tracks(file, start + header, start + size, track)
-        elif kind == b"mdhd":
+        elif kind in (b"mvhd", b"mdhd"):
             track["seconds"] = _seconds(file.read(32))
         elif kind == b"stsd":
             body = file.read(44)
@@ -53,7 +56,7 @@ def _tracks(file: BinaryIO, start: int, end: int, track: dict):
 
 
 def _seconds(body: bytes) -> float:
-    """Duration over time scale of an `mdhd` box, version 0 or 1."""
+    """Duration over time scale of an `mvhd` or `mdhd` box, version 0 or 1."""
     if body[0] == 1:
         scale, duration = struct.unpack(">IQ", body[20:32])
     else:

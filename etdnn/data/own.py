@@ -180,6 +180,11 @@ def write_sets(
     write_split(work / "split.tsv", split, counts)
 
 
+def set_counts(utterances: Sequence[Utterance]) -> dict[str, int]:
+    """Return the numbers of utterances and speakers."""
+    return {"utterances": len(utterances), "speakers": len({utterance.speaker for utterance in utterances})}
+
+
 def trials_name(path: str | Path) -> str:
     """Return NAME of trials_NAME for a trial file: its stem without a leading `trials_`; `main` for trials.txt."""
     stem = Path(path).stem

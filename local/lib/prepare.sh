@@ -13,6 +13,12 @@ folder_state() {
   find -L "$1" -type f -printf '%P\t%s\t%T@\n' | LC_ALL=C sort | sha256sum | cut -d ' ' -f 1
 }
 
+# tree_state DIR: the same of the folders alone, for corpora of a million files: a file that comes or goes shows there
+tree_state() {
+  [ -d "$1" ] || fail "$1: no such folder"
+  find -L "$1" -type d -printf '%P\t%T@\n' | LC_ALL=C sort | sha256sum | cut -d ' ' -f 1
+}
+
 # sets_complete DATA: true when DATA has the three sets and the noise lists
 sets_complete() {
   [ -f "$1/train/wav.scp" ] && [ -f "$1/dev/wav.scp" ] && [ -f "$1/test/wav.scp" ] && [ -d "$1/noise/train" ]
