@@ -4,11 +4,12 @@ Everything is drawn from named generators, so the same seed gives the same files
 synthetic and is called so; recorded noises (MUSAN) and measured rooms are better where they are at hand.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from scipy import signal
+from scipy import fft, signal
 
 from etdnn.errors import UserError
 from etdnn.files import atomic_path
@@ -91,15 +92,19 @@ def draw_rir(generator: np.random.Generator, reverberation_time: float | None = 
     return (0.9 * response / np.abs(response).max()).astype(np.float32)
 
 
-def write_flac(path: str | Path, audio: np.ndarray) -> None:
-    """Write float audio [samples] in +-1 as a 16-bit FLAC of 16 kHz, atomically; same audio, same bytes."""
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, audio, RATE, format="FLAC", subtype="PCM_16")
+def flac_bytes(audio: np.ndarray) -> bytes:
+    """Return float audio [samples] in +-1 as a 16-bit FLAC file of 16 kHz; same audio, same bytes.
+
+    Files are encoded in memory, so that a full disc is the OSError of an ordinary write.
+    """
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio, RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
 
 
 def coloured(generator: np.random.Generator, samples: int) -> np.ndarray:
     """Return stationary noise [samples] with a random spectral slope (-7 to +3 dB an octave) and random bumps."""
-    size = 1 << int(np.ceil(np.log2(max(samples, 2))))
+    size = fft.next_fast_len(max(samples, 2), real=True)
     spectrum = np.fft.rfft(generator.standard_normal(size))
     octaves = np.log2(np.maximum(np.arange(len(spectrum)) * RATE / size, 100.0) / 1000)
     gain = generator.uniform(-7, 3) * octaves
@@ -131,13 +136,14 @@ def _hum(generator: np.random.Generator, samples: int) -> np.ndarray:
     """Harmonics of a slowly drifting tone over a noise floor: mains, fans, engines."""
     tone = float(generator.choice([50.0, 60.0, 100.0, 120.0, generator.uniform(30, 400)]))
     drift = 0.02 * generator.uniform(0, 1) * _slow(generator, samples, 1.0)
-    phase = 2 * np.pi * np.cumsum(tone * (1 + drift)) / RATE
+    carrier = np.exp(2j * np.pi * np.cumsum(tone * (1 + drift)) / RATE)
     harmonics = min(int(generator.integers(4, 25)), int(7000 / tone))
     slope = generator.uniform(0.3, 1.5)
-    hum = np.zeros(samples)
+    hum, power = np.zeros(samples), np.ones(samples, complex)
     for harmonic in range(1, harmonics + 1):
+        power *= carrier
         level = generator.uniform(0.2, 1) * harmonic**-slope
-        hum += level * np.sin(harmonic * phase + generator.uniform(0, 2 * np.pi))
+        hum += (level * np.exp(2j * np.pi * generator.uniform()) * power).imag
     return _unit(hum) + 10 ** (generator.uniform(-15, 3) / 20) * _unit(coloured(generator, samples))
 
 
@@ -223,7 +229,8 @@ def _diffuse_tail(generator: np.random.Generator, length: int, time: float) -> n
 
 def _write(out_dir: str | Path, name: str, audio: np.ndarray) -> tuple[str, Path]:
     path = Path(out_dir) / f"{name}.flac"
-    write_flac(path, audio)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(flac_bytes(audio))
     return name, path
 
 
