@@ -13,10 +13,15 @@ import torch
 from torch import Tensor
 
 from etdnn.errors import UserError
+from etdnn.features.fbank import AUTHORS, FbankOptions
+from etdnn.files import hash_file
 from etdnn.model.arch import RES2_SCALE, Arch
+from etdnn.model.checkpoint import read_tensors, save_subnet, save_supernet
+from etdnn.model.cost import CONVENTION, arch_macs, arch_params
 from etdnn.model.space import SearchSpace
 from etdnn.model.supernet import Supernet
 from etdnn.model.tdnn import Tdnn
+from etdnn.scoring.embeddings import weights_hash
 
 _PREFIXES = ("module.", "__S__.")
 _HEADS = ("__L__.",)
@@ -87,8 +92,10 @@ def import_subnet(path: str | Path, supernet: Supernet) -> tuple[Tdnn, dict[str,
     file = read_pickle(path)
     if not isinstance(file, dict) or "subnet" not in file or not isinstance(file.get("bn"), dict):
         raise UserError(f"{path}: not a published subnet file (expected 'subnet' and 'bn')")
-    arch = Arch.parse(str(file["subnet"]))
-    net = supernet.derive(arch)
+    try:
+        net = supernet.derive(Arch.parse(str(file["subnet"])))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     tensors = {rename(key): value for key, value in file["bn"].items()}
     wanted = {name: value for name, value in net.state_dict().items() if "norm" in name}
     for name, value in wanted.items():
@@ -100,6 +107,42 @@ def import_subnet(path: str | Path, supernet: Supernet) -> tuple[Tdnn, dict[str,
     return net, {key: value for key, value in file.items() if key not in ("subnet", "bn")}
 
 
+def import_checkpoint(supernet: str | Path, out: str | Path, subnet: str | Path | None = None) -> dict[str, Any]:
+    """Write the published supernet, or its published subnet, as a model file at `out`; return the metadata.
+
+    The authors' front end and mean and variance normalisation go with it. What a subnet file says about itself (EER,
+    minDCF) is kept under `published`: the authors' word, not a measurement of ours.
+    """
+    network = import_supernet(supernet)
+    frontend = FbankOptions(type="efficienttdnn", num_mel_bins=network.space.in_feats, **AUTHORS)
+    metadata = {
+        "frontend": frontend.to_dict(),
+        "normalisation": "mean_variance",
+        "training": {"source": "published checkpoint", "file": Path(supernet).name, "hash": hash_file(supernet)},
+    }
+    if subnet is None:
+        save_supernet(out, network, metadata)
+        return read_tensors(out)[1]
+    net, said = import_subnet(subnet, network)
+    sizes = {"in_feats": network.space.in_feats, "embedding": network.space.embedding}
+    metadata |= {
+        "space": network.space.to_dict(),
+        "published": {"file": Path(subnet).name, **{key: _plain(value) for key, value in said.items()}},
+        "weights": weights_hash(net),
+        "macs": arch_macs(net.arch, **sizes),
+        "params": arch_params(net.arch, **sizes),
+        "convention": CONVENTION,
+        "results": [],
+        "thresholds": {},
+    }
+    save_subnet(out, net, metadata)
+    return read_tensors(out)[1]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
 def space_of(state: dict[str, Tensor], path: str | Path) -> SearchSpace:
     """Return the fine space (depths from 2, multiples of 8 from a quarter on) under the largest network of `state`."""
     try:
@@ -108,21 +151,19 @@ def space_of(state: dict[str, Tensor], path: str | Path) -> SearchSpace:
         embedding = state["embedding.weight"].shape[0]
     except (KeyError, ValueError):
         raise UserError(f"{path}: not a published supernet: its stem, blocks or aggregation are missing") from None
+    if stem.dim() != 3:
+        raise UserError(f"{path}: not a published supernet: its stem has shape {tuple(stem.shape)}")
     width, in_feats, kernel = stem.shape
 
     def choices(largest: int) -> tuple[int, ...]:
         quarter = max(RES2_SCALE, largest // 4 // RES2_SCALE * RES2_SCALE)
         return tuple(range(quarter, largest + 1, RES2_SCALE))
 
-    return SearchSpace(
-        "imported",
-        tuple(range(min(2, depth), depth + 1)),
-        choices(width),
-        tuple(range(1, kernel + 1, 2)),
-        choices(cat.shape[0]),
-        in_feats,
-        embedding,
-    )
+    depths, kernels = tuple(range(min(2, depth), depth + 1)), tuple(range(1, kernel + 1, 2))
+    try:
+        return SearchSpace("imported", depths, choices(width), kernels, choices(cat.shape[0]), in_feats, embedding)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _load(module: torch.nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:

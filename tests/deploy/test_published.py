@@ -1,13 +1,20 @@
+import json
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from helpers.parity import SUBNET, SUPERNET, arrays
 
+import etdnn
+from etdnn.cli import main
 from etdnn.deploy.published import import_subnet, import_supernet
 from etdnn.errors import UserError
+from etdnn.features.fbank import AUTHORS, FbankOptions, compute_fbank
+from etdnn.features.normalise import normalise
 from etdnn.model import Arch
+from etdnn.model.checkpoint import read_subnet
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +134,35 @@ def refused(path, message: str) -> None:
     with pytest.raises(UserError, match=message) as raised:
         import_supernet(path)
     assert "\n" not in str(raised.value) and str(path) in str(raised.value)
+
+
+def test_the_authors_front_end():
+    expected = arrays("frontend")
+    options = FbankOptions(type="efficienttdnn", **AUTHORS)
+    features = normalise(compute_fbank(expected["wav"].astype(np.float32), options), "mean_variance", 0)
+    assert np.abs(features.T - expected["features"]).mean() < 1e-3
+
+
+def test_command_writes_a_supernet_that_derives(tmp_path, capsys):
+    out = tmp_path / "supernet.safetensors"
+    assert main(["import", str(SUPERNET), str(out)]) == 0
+    assert "supernet" in capsys.readouterr().out
+    supernet = etdnn.load_supernet(out)
+    assert supernet.metadata["normalisation"] == "mean_variance"
+    assert FbankOptions.from_dict(supernet.metadata["frontend"]) == FbankOptions(type="efficienttdnn", **AUTHORS)
+    assert not supernet.derive("2-16-16-16-1-1-1-24").calibrated
+
+
+def test_command_writes_a_calibrated_subnet(tmp_path, capsys):
+    out = tmp_path / "model.safetensors"
+    assert main(["import", str(SUPERNET), "--subnet", str(SUBNET), str(out), "--json"]) == 0
+    metadata = json.loads(capsys.readouterr().out)
+    assert metadata["published"]["EER (%) w/o AS-Norm"] == 9.99 and metadata["calibrated"]
+    net, read = read_subnet(out)
+    assert read == metadata and net.calibrated
+
+
+def test_command_refuses_in_one_line_and_writes_nothing(tmp_path, capsys):
+    out = tmp_path / "model.safetensors"
+    assert main(["import", str(SUBNET), str(out)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1 and not out.exists()

@@ -1,0 +1,46 @@
+"""A model described in words: for `etdnn info`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from etdnn.model.arch import Arch
+from etdnn.model.budget import show_count
+from etdnn.model.cost import CONVENTION, arch_macs, arch_params
+from etdnn.model.space import SearchSpace
+
+
+def describe(facts: dict[str, Any], metadata: dict[str, Any]) -> Iterator[str]:
+    """Yield `name: value` lines of a model file; `facts` are file, bytes, hash and stored numbers."""
+    yield f"{facts['file']}: {metadata['kind']}, {facts['bytes'] / 1e6:.2f} MB, hash {facts['hash']}"
+    if metadata["kind"] == "subnet":
+        arch = Arch.parse(metadata["arch"])
+        sizes = {"in_feats": metadata["in_feats"], "embedding": metadata["embedding"]}
+        yield f"arch: {arch}"
+        yield f"MACs: {show_count(arch_macs(arch, **sizes))} ({CONVENTION})"
+        yield f"parameters: {show_count(arch_params(arch, **sizes))}; embedding: {metadata['embedding']} numbers"
+        measured = "re-estimated" if metadata["calibrated"] else "NOT re-estimated: not fit for use (etdnn derive)"
+        yield f"batch-norm statistics: {measured}"
+    elif "space" in metadata:
+        space = SearchSpace.from_dict(metadata["space"])
+        yield f"space: {space.name}, {space.count():,} subnets, {space.smallest} to {space.largest}"
+    if frontend := metadata.get("frontend"):
+        shown = ", ".join(
+            f"{key} {frontend[key]}" for key in ("type", "num_mel_bins", "sample_frequency") if key in frontend
+        )
+        yield f"front end: {shown}; normalisation: {metadata.get('normalisation')}"
+    if training := metadata.get("training"):
+        yield f"training: {_short(training)}"
+    if published := metadata.get("published"):
+        yield f"published with it (not measured here): {_short(published)}"
+    for row in metadata.get("results") or []:
+        yield f"result: {_short(row) if isinstance(row, dict) else row}"
+    for backend, fitted in (metadata.get("thresholds") or {}).items():
+        points = ", ".join(f"{name} {point['threshold']:.4f}" for name, point in fitted["points"].items())
+        yield f"thresholds ({backend}, {fitted['targets']} + {fitted['nontargets']} trials): {points}"
+
+
+def _short(values: dict[str, Any]) -> str:
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict | list)}
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in plain.items()
+    )
