@@ -10,7 +10,7 @@ No person speaks in it: it shows that the chain works, and numbers from it say n
     rirs/simulated/shoebox/            room impulse responses
     corpus.json                        options and counts; says that the speech is synthetic
 
-Every draw is seeded by what it is for, so neither the number of jobs nor the size of the corpus changes an utterance.
+Every draw is seeded by what it is for, so neither jobs nor the number of speakers change what a speaker says.
 Rooms and noises for augmentation are drawn apart from those in the sessions: no room or noise is heard in both.
 """
 
@@ -38,6 +38,10 @@ DESCRIPTION = "SYNTHETIC speech (espeak-ng) in synthetic rooms and noises; resul
 NOISE_SECONDS = 5.0
 MOST_TARGETS = 3000
 NONTARGETS_PER_TARGET = 3
+LEAST = {
+    "train_speakers": 2, "dev_speakers": 4, "test_speakers": 4, "sessions": 2, "utterances": 1, "noises": 2,
+    "rooms": 2, "babble_speakers": 0, "seed": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,10 @@ class CorpusOptions:
     seed: int = 0
 
     def check(self) -> None:
-        """Raise UserError unless speakers, sessions and trials of this size can be made."""
-        least = {
-            "train_speakers": 2, "dev_speakers": 4, "test_speakers": 4, "sessions": 2, "utterances": 1, "noises": 2,
-            "rooms": 2, "babble_speakers": 0, "seed": 0,
-        }  # fmt: skip
-        for name, value in asdict(self).items():
-            if value < least[name]:
-                raise UserError(f"--{name.replace('_', '-')} is {value}, must be at least {least[name]}")
+        """Raise UserError for a size of which no trials can be made (below `LEAST`)."""
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}, must be at least {least}")
 
 
 @dataclass(frozen=True)

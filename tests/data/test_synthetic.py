@@ -41,7 +41,7 @@ def test_the_bytes_do_not_depend_on_the_run_or_the_jobs(corpus, tmp_path):
 
 
 def test_a_speaker_sounds_the_same_in_a_larger_corpus(corpus, tmp_path):
-    larger = replace(SMALL, train_speakers=2, test_speakers=5, utterances=3, babble_speakers=0)
+    larger = replace(SMALL, train_speakers=2, test_speakers=5, babble_speakers=0)
     synthetic.synthesise_corpus(tmp_path / "other", larger, jobs=2)
     name = "wav/id30004/session-2/00002.flac"
     assert (tmp_path / "other" / name).read_bytes() == (corpus / name).read_bytes()
