@@ -60,7 +60,9 @@ class TrainingSet:
         originals = read_table(directory / "utt2uniq")
         groups: dict[tuple[str, int], list[int]] = {}
         for number, key in enumerate(keys):
-            groups.setdefault((originals.get(key, key), int(self.labels[number])), []).append(number)
+            original = originals.get(key, key)
+            original = originals.get(original, original)  # a noisy copy of a speed copy
+            groups.setdefault((original, int(self.labels[number])), []).append(number)
         members = [sorted(group, key=lambda number: (len(keys[number]), keys[number])) for group in groups.values()]
         starts = np.cumsum([0, *map(len, members)])
         return np.fromiter((number for group in members for number in group), np.int64, len(keys)), starts
@@ -103,7 +105,7 @@ class TrainingSet:
 
 
 def mask(crops: Tensor, settings: SpecAugment, *purpose: int | str) -> Tensor:
-    """Zero a band of mel bins and a span of frames in each of `crops` (n, bins, frames), in place; seeded by purpose."""
+    """Zero a band of mel bins and a span of frames of each crop (n, bins, frames), in place; seeded by purpose."""
     generator = numpy_generator(*purpose)
     for axis, largest in ((1, settings.bins), (2, settings.frames)):
         if largest <= 0:

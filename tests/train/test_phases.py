@@ -1,0 +1,233 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from etdnn.errors import UserError
+from etdnn.files import hash_file
+from etdnn.model.checkpoint import load_supernet
+from etdnn.train.loop import INTERRUPTED, Stepper
+from etdnn.train.losses import MarginHead
+from etdnn.train.phases import PhaseJob, train_phase
+from etdnn.train.ranks import Ranks
+from etdnn.train.settings import load_train_settings
+
+
+def train(config, space, data, out, phase="largest", init=None, seed=0, **options):
+    settings = load_train_settings(config)
+    return train_phase(settings, phase, space, PhaseJob(data, out, init, seed, "cpu", **options))
+
+
+def command(config, tmp_path, data, out, phase, init=None, ranks=1, extra=()):
+    """Return the command line of one phase, through torchrun where there are several ranks."""
+    launcher = [sys.executable]
+    if ranks > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    words = [*launcher, "-m", "etdnn", "train", "--config", config, "--space", tmp_path / "space.yaml", "--phase", phase]
+    words += ["--data", data, "--out", out, "--device", "cpu", *(["--init", init] if init else []), *extra]
+    return [str(word) for word in words]
+
+
+def run(words):
+    return subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_two_phases_learn_and_repeat_to_the_bit(config, space, training_set, tmp_path):
+    for name in ("a", "b"):
+        train(config, space, training_set, tmp_path / name / "largest")
+        train(config, space, training_set, tmp_path / name / "all", "all", tmp_path / name / "largest")
+    for phase in ("largest", "all"):
+        for file in ("supernet", "head"):
+            path = f"{phase}/{file}.safetensors"
+            assert hash_file(tmp_path / "a" / path) == hash_file(tmp_path / "b" / path)
+    lines = [json.loads(line) for line in (tmp_path / "a/largest/train.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 10))
+    assert lines[-1]["loss"] < lines[3]["loss"], "compared once the margin is whole"
+    supernet = load_supernet(tmp_path / "a/all/supernet.safetensors")
+    assert supernet.metadata["frontend"]["key"] == "test8" and supernet.metadata["normalisation"] == "mean"
+    train(config, space, training_set, tmp_path / "c/largest", seed=1)
+    assert hash_file(tmp_path / "a/largest/supernet.safetensors") != hash_file(
+        tmp_path / "c/largest/supernet.safetensors"
+    )
+
+
+def test_stored_statistics_do_not_move_in_training(config, space, training_set, tmp_path):
+    supernet = load_supernet(train(config, space, training_set, tmp_path / "largest"))
+    for name, value in supernet.network.named_buffers():
+        if name.endswith("running_mean"):
+            assert torch.equal(value, torch.zeros_like(value)), name
+
+
+def test_every_path_is_drawn_from_seed_and_step(config, space, training_set, tmp_path):
+    settings = load_train_settings(config)
+    from etdnn.model.supernet import Supernet
+    from etdnn.train.dataset import TrainingSet
+
+    data = TrainingSet(training_set)
+
+    def stepper(seed):
+        head = MarginHead(12, 4, settings.loss)
+        head.reset(torch.Generator())
+        return Stepper(Supernet(space), head, data, settings, settings.phase("all"), Ranks("cpu"), seed)
+
+    one, two, other = stepper(0), stepper(0), stepper(1)
+    paths = [one.archs(step) for step in range(30)]
+    assert paths == [two.archs(step) for step in range(30)] != [other.archs(step) for step in range(30)]
+    assert all(path[0] == space.largest and path[2] == space.smallest for path in paths)
+    assert len({path[1] for path in paths}) > 10
+
+
+def test_resume_after_an_interruption_follows_the_unbroken_run(config, space, training_set, tmp_path):
+    train(config, space, training_set, tmp_path / "whole")
+    train(config, space, training_set, tmp_path / "broken")
+    checkpoints = tmp_path / "broken/checkpoints"
+    (checkpoints / "step-00000009.pt").unlink()
+    for file in ("supernet", "head"):
+        (tmp_path / f"broken/{file}.safetensors").unlink()
+    assert [path.name for path in checkpoints.iterdir()] == ["step-00000006.pt"]
+    train(config, space, training_set, tmp_path / "broken")
+    for file in ("supernet", "head"):
+        assert hash_file(tmp_path / f"whole/{file}.safetensors") == hash_file(
+            tmp_path / f"broken/{file}.safetensors"
+        )
+    assert (tmp_path / "whole/train.jsonl").read_text().count("\n") == (
+        tmp_path / "broken/train.jsonl"
+    ).read_text().count("\n")
+
+
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_sigterm_writes_a_checkpoint_and_resumes_to_the_bit(config, space, training_set, tmp_path, ranks):
+    long = config.read_text().replace("epochs: 3\n    crop: 0.3\n    margin", "epochs: 15\n    crop: 0.3\n    margin")
+    config.write_text(long)
+    out = tmp_path / "run"
+    words = command(config, tmp_path, training_set, out, "largest", ranks=ranks)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while not any((out / "checkpoints").glob("step-*.pt")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate()[1]
+    if process.returncode == 0:
+        pytest.fail("the training was over before the signal came")
+    if ranks == 1:
+        assert process.returncode == INTERRUPTED and "start again" in errors
+    assert run(words).returncode == 0
+    whole = tmp_path / "whole"
+    assert run(command(config, tmp_path, training_set, whole, "largest", ranks=ranks)).returncode == 0
+    assert hash_file(out / "supernet.safetensors") == hash_file(whole / "supernet.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_killed_at_random_moments(config, space, training_set, tmp_path, ranks):
+    config.write_text(config.read_text().replace("epochs: 3", "epochs: 30"))
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    for phase, init in (("largest", None), ("all", "largest")):
+        words = command(config, tmp_path, training_set, whole / phase, phase, init and whole / init, ranks)
+        begin = time.monotonic()
+        assert run(words).returncode == 0
+        took = time.monotonic() - begin
+        words = command(config, tmp_path, training_set, out / phase, phase, init and out / init, ranks)
+        moments = random.Random(ranks)
+        for _ in range(5):
+            process = subprocess.Popen(
+                words, stderr=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            )
+            time.sleep(moments.uniform(0.3, 1.0) * took)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        assert run(words).returncode == 0
+        assert hash_file(out / phase / "supernet.safetensors") == hash_file(whole / phase / "supernet.safetensors")
+
+
+def test_two_ranks_equal_one_that_accumulates(config, space, training_set, tmp_path):
+    assert run(command(config, tmp_path, training_set, tmp_path / "two", "largest", ranks=2)).returncode == 0
+    accumulating = config.with_name("accumulate.yaml")
+    accumulating.write_text(config.read_text() + "accumulate: 2\n")
+    train(accumulating, space, training_set, tmp_path / "one")
+    one = load_supernet(tmp_path / "one/supernet.safetensors").state_dict()
+    two = load_supernet(tmp_path / "two/supernet.safetensors").state_dict()
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], atol=2e-4), name
+
+
+def test_what_changed_is_refused_by_name_unless_overridden(config, space, training_set, tmp_path):
+    train(config, space, training_set, tmp_path / "run")
+    config.write_text(config.read_text().replace("batch: 8", "batch: 12"))
+    with pytest.raises(UserError, match="settings.batch was 8, now 12"):
+        train(config, space, training_set, tmp_path / "run")
+    train(config, space, training_set, tmp_path / "run", override=True)
+    with pytest.raises(UserError, match="seed was 0, now 5"):
+        train(config, space, training_set, tmp_path / "run", seed=5)
+
+
+def test_force_starts_anew(config, space, training_set, tmp_path):
+    train(config, space, training_set, tmp_path / "run")
+    before = hash_file(tmp_path / "run/supernet.safetensors")
+    train(config, space, training_set, tmp_path / "run", seed=5, force=True)
+    assert hash_file(tmp_path / "run/supernet.safetensors") != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch: 8", "batch: 100", "larger than the training set"),
+        ("batch: 8", "batch: 9\naccumulate: 2", "cannot be split"),
+        ("kernel: all", "kernel: [1, 7]", "7 is not among its kernels"),
+        ("kernel: all", "kernle: all", "unknown key 'kernle' .did you mean 'kernel'"),
+        ("max: 1.0e-2, half", "max: -1, half", "0 <= min <= max"),
+        ("batch: 8", "batch: eight", "batch: expected int"),
+    ],
+)
+def test_mistakes_in_the_configuration_are_named(config, space, training_set, tmp_path, old, new, message):
+    assert old in config.read_text()
+    train(config, space, training_set, tmp_path / "largest")
+    config.write_text(config.read_text().replace(old, new))
+    with pytest.raises(UserError, match=message):
+        train(config, space, training_set, tmp_path / "all", "all", tmp_path / "largest")
+
+
+def test_a_phase_of_another_space_or_other_speakers_is_refused(config, space, training_set, tmp_path):
+    from tests.train.conftest import make_training_set
+
+    train(config, space, training_set, tmp_path / "largest")
+    with pytest.raises(UserError, match="made for space"):
+        train(config, space.restrict(cats=[24]), training_set, tmp_path / "x", "all", tmp_path / "largest")
+    other = make_training_set(tmp_path / "other", speakers=5)
+    with pytest.raises(UserError, match="knows 4 speakers"):
+        train(config, space, other, tmp_path / "x", "all", tmp_path / "largest")
+
+
+def test_cuda_asked_for_and_absent(config, space, training_set, tmp_path):
+    if torch.cuda.is_available():
+        pytest.fail("this test is for machines without a GPU; run the suite with CUDA_VISIBLE_DEVICES= there")
+    with pytest.raises(UserError, match="sees no GPU"):
+        train_phase(
+            load_train_settings(config), "largest", space, PhaseJob(training_set, tmp_path / "x", None, 0, "cuda")
+        )
+
+
+def test_a_loss_that_is_not_finite_names_the_utterances(config, space, training_set, tmp_path):
+    config.write_text(config.read_text().replace("max: 1.0e-2, min: 1.0e-4", "max: 1.0e+30, min: 1.0e-4"))
+    with pytest.raises(UserError, match=r"not finite at step \d+ of phase largest.*s\d-a-\d"):
+        train(config, space, training_set, tmp_path / "x")
+
+
+def test_a_full_disc_leaves_the_last_checkpoint(config, space, training_set, tmp_path):
+    out = tmp_path / "run"
+    train(config, space, training_set, out)
+    kept = shutil.copytree(out, tmp_path / "kept")
+    words = command(config, tmp_path, training_set, out, "largest", extra=["--force"])
+    result = subprocess.run(
+        ["bash", "-c", 'ulimit -f 8; exec "$@"', "_", *words], capture_output=True, text=True
+    )
+    assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("etdnn train: error:")
+    assert (kept / "supernet.safetensors").is_file()
