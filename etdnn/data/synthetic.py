@@ -89,7 +89,7 @@ class Session:
     """What one session of a speaker sounds like; see `draw_session`."""
 
     rate: int  # words a minute
-    pitch: int  # espeak-ng's 0 to 100, 50 is the voice's own
+    pitch: int  # espeak-ng's 0 to 100, 50 is the voice's own; so is the range
     pitch_range: int
     snr: float  # dB
     level: float  # root mean square of the recording, dB below full scale
@@ -228,8 +228,8 @@ def _record(generator, speech: np.ndarray, scene: tuple[np.ndarray, np.ndarray],
 def make_trials(speakers: list[Speaker], options: CorpusOptions) -> list[tuple[int, str, str]]:
     """Return seeded trials (label, enrol, test; paths below wav/) across sessions, non-targets of the same gender.
 
-    All target pairs across sessions, or `MOST_TARGETS` drawn from them; `NONTARGETS_PER_TARGET` times as many
-    non-targets where there are that many. Sorted by paths, so that labels do not come in blocks.
+    All target pairs across sessions, or `MOST_TARGETS` drawn from them, and `NONTARGETS_PER_TARGET` times as many
+    non-targets where there are that many; sorted by paths.
     """
     generator = numpy_generator(options.seed, "trials")
     names = {
@@ -247,13 +247,13 @@ def make_trials(speakers: list[Speaker], options: CorpusOptions) -> list[tuple[i
         for test in second
     ]
     targets = _draw(generator, targets, MOST_TARGETS)
-    pairs = [(a.id, b.id) for a, b in combinations(speakers, 2) if a.gender == b.gender]
     flat = {speaker: [name for session in sessions for name in session] for speaker, sessions in names.items()}
     nontargets = [
         (0, enrol, test)
-        for a, b in pairs
-        for enrol in flat[a]
-        for test in flat[b]
+        for a, b in combinations(speakers, 2)
+        if a.gender == b.gender
+        for enrol in flat[a.id]
+        for test in flat[b.id]
         if enrol.split("/")[1] != test.split("/")[1]
     ]
     nontargets = _draw(generator, nontargets, NONTARGETS_PER_TARGET * len(targets))
@@ -261,9 +261,7 @@ def make_trials(speakers: list[Speaker], options: CorpusOptions) -> list[tuple[i
 
 
 def _draw(generator: np.random.Generator, items: list, most: int) -> list:
-    if len(items) <= most:
-        return items
-    return [items[index] for index in generator.choice(len(items), most, replace=False)]
+    return [items[index] for index in generator.permutation(len(items))[:most]]
 
 
 def _sessions_table(speakers: list[Speaker], options: CorpusOptions) -> str:
