@@ -1,7 +1,7 @@
 """Kaldi's binary matrices as bytes: headers of FM, CM, CM2, CM3, and how their codes become float32.
 
 A record in an ark is `KEY SPACE \\0B TYPE SPACE header data`; an scp's offset points to `\\0B`. FM, CM2 and CM3 hold
-frames row by row; CM holds one column (mel bin) after the other, each with four percentiles (Kaldi, compressed-matrix.h).
+frames row by row; CM holds one column (mel bin) after the other, each with four percentiles (compressed-matrix.h).
 """
 
 import struct

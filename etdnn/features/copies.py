@@ -1,0 +1,179 @@
+"""Copies of training data as a data directory: the audio stays where it is, utt2aug says what features are made of.
+
+What is drawn for a copy is a function of (seed, id of the copy, plan and noise lists), not of other utterances.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from etdnn.data.datadir import DataDir, read_table, speaker_to_utterances
+from etdnn.errors import UserError
+from etdnn.features.augment import ADDITIVE, format_recipe, length_factor, parse_recipe, sources_of
+from etdnn.features.plan import CopySet, Plan
+from etdnn.files import atomic_path
+from etdnn.seeding import seed_of
+
+_LISTS = {"noise": "noise.scp", "music": "music.scp", "babble": "babble.scp", "reverb": "rir.scp"}
+_INHERITED = ("wav.scp", "utt2session")
+
+
+@dataclass(frozen=True)
+class Material:
+    """Ids to draw from by kind (noise, music, babble, reverb), and the audio file of every id."""
+
+    ids: dict[str, list[str]]
+    paths: dict[str, str]
+
+
+def read_material(folder: Path | None, plan: Plan) -> Material:
+    """Read the noise and impulse response lists of `folder` that a plan needs; what is missing is an empty list."""
+    ids, paths = {}, {}
+    for kind in sorted(plan.materials()):
+        path = folder / _LISTS[kind] if folder else None
+        table = read_table(path) if path and path.is_file() else {}
+        for key, audio in table.items():
+            if paths.setdefault(key, audio) != audio:
+                raise UserError(f"{path}: id '{key}' stands for another file in another list of {folder}")
+            if "," in key or "@" in key:
+                raise UserError(f"{path}: id '{key}' may not hold ',' or '@'")
+        ids[kind] = list(table)
+    return Material(ids, paths)
+
+
+def possible(plan: Plan, material: Material, folder: Path | None) -> tuple[Plan, list[str]]:
+    """Return the plan without what there is no audio for, and a message for each part left out.
+
+    UserError when a whole copy cannot be made.
+    """
+    messages, copies = [], []
+    for copy in plan.copies:
+        mixture = {}
+        for effects, weight in copy.mixture.items():
+            lacking = [effect for effect in effects.split("+") if not material.ids.get(effect, True)]
+            if lacking:
+                messages.append(f"copy '{copy.name}': no {_LISTS[lacking[0]]} in {folder}: '{effects}' is left out")
+            else:
+                mixture[effects] = weight
+        if not mixture:
+            raise UserError(
+                f"copy '{copy.name}' of the plan needs {', '.join(copy.mixture)}, but {folder} has no such audio "
+                "(give noises and rooms to stage 0, or take the copy out of the plan)"
+            )
+        copies.append(replace(copy, mixture=mixture))
+    return replace(plan, copies=copies), messages
+
+
+def draw_recipe(plan: Plan, copy: CopySet, material: Material, seed: int, utterance: str) -> dict[str, str] | None:
+    """Draw what is done to `utterance` in `copy`; None when it is not in the copy's share."""
+    generator = random.Random(seed_of(seed, "copy", copy.name, utterance))
+    if generator.random() >= copy.share:
+        return None
+    effects = generator.choices(list(copy.mixture), list(copy.mixture.values()))[0].split("+")
+    recipe = {}
+    for effect in effects:
+        if effect == "tempo":
+            recipe[effect] = f"{generator.choice(plan.tempo_factors):g}"
+        elif effect == "compand":
+            recipe[effect] = "1"
+        elif effect == "reverb":
+            recipe[effect] = generator.choice(material.ids[effect])
+        else:
+            settings = plan.additive(effect)
+            number = generator.randint(*settings.sources)
+            pool = material.ids[effect]
+            names = generator.sample(pool, number) if number <= len(pool) else generator.choices(pool, k=number)
+            recipe[effect] = f"{','.join(names)}@{generator.uniform(*settings.snr):.2f}"
+    if plan.average_sources and recipe.keys() & set(ADDITIVE):
+        recipe["average"] = "1"
+    return recipe
+
+
+def make_copies(
+    source: Path, target: Path, plan: Plan, noise: Path | None, seed: int, say: Callable[[str], None] = print
+) -> int:
+    """Write the copies of data directory `source` as data directory `target`; return their number.
+
+    Speed copies belong to new speakers `sp0.9-SPEAKER`, the others to the same speaker with the copy's name after the
+    id. Leaves wav.scp, utt2spk, spk2utt, utt2session, utt2dur (of the copy), spk2gender, utt2aug, augment.scp and
+    utt2uniq. With nothing to copy no directory is made.
+    """
+    data = DataDir(source)
+    material = read_material(noise, plan)
+    plan, messages = possible(plan, material, noise)
+    for message in messages:
+        say(f"warning: {message}")
+    speakers = data.utt2spk
+    copies = sorted(_all_copies(plan, material, seed, speakers))
+    if not copies:
+        say(f"{source}: the plan makes no copies")
+        return 0
+    taken = next((key for key, _, _ in copies if key in speakers), None)
+    if taken is not None:
+        raise UserError(f"{source}: utterance '{taken}' has the id that one of its copies would get (rename the copy)")
+    _write_tables(target, copies, data, material)
+    for name, number in _count(copies, plan).items():
+        say(f"{target}: {number} copies '{name}'")
+    return len(copies)
+
+
+def _all_copies(plan: Plan, material: Material, seed: int, utterances: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield (id of the copy, original, recipe)."""
+    for utterance in utterances:
+        for copy in plan.copies:
+            recipe = draw_recipe(plan, copy, material, seed, utterance)
+            if recipe is not None:
+                yield f"{utterance}-{copy.name}", utterance, format_recipe(recipe)
+        for factor in plan.speed_factors:
+            speed = f"{factor:g}"
+            faster = f"sp{speed}-{utterance}"
+            yield faster, utterance, f"speed={speed}"
+            for copy in plan.copies:
+                recipe = draw_recipe(plan, copy, material, seed, faster) if copy.of_speed_copies else None
+                if recipe is not None:
+                    yield f"{faster}-{copy.name}", utterance, format_recipe({"speed": speed, **recipe})
+
+
+def _write_tables(target: Path, copies: list[tuple[str, str, str]], data: DataDir, material: Material) -> None:
+    """Write one table after the other, so that one at a time is in memory."""
+    utt2spk = {key: _speaker(recipe, data.utt2spk[original]) for key, original, recipe in copies}
+    _write(target / "utt2spk", (f"{key} {speaker}" for key, speaker in utt2spk.items()))
+    spk2utt = speaker_to_utterances(utt2spk)
+    _write(target / "spk2utt", (f"{speaker} {' '.join(keys)}" for speaker, keys in spk2utt.items()))
+    _write(target / "utt2aug", (f"{key} {recipe}" for key, _, recipe in copies))
+    _write(target / "utt2uniq", (f"{key} {original}" for key, original, _ in copies))
+    for name in _INHERITED:
+        table = data.table(name, required=name == "wav.scp")
+        if table:
+            _write(target / name, (f"{key} {table[original]}" for key, original, _ in copies))
+    if seconds := data.utt2dur:
+        lengths = ((key, seconds[original] * length_factor(parse_recipe(recipe))) for key, original, recipe in copies)
+        _write(target / "utt2dur", (f"{key} {length:.6g}" for key, length in lengths))
+    if data.spk2gender:
+        genders = {_speaker(recipe, data.utt2spk[original]): data.utt2spk[original] for _, original, recipe in copies}
+        _write(target / "spk2gender", (f"{new} {data.spk2gender[old]}" for new, old in sorted(genders.items())))
+    used = sorted({name for _, _, recipe in copies for name in sources_of(parse_recipe(recipe))})
+    _write(target / "augment.scp", (f"{name} {material.paths[name]}" for name in used))
+
+
+def _speaker(recipe: str, speaker: str) -> str:
+    """Return the speaker of a copy: another one at another speed."""
+    return f"sp{recipe.split()[0][6:]}-{speaker}" if recipe.startswith("speed=") else speaker
+
+
+def _count(copies: list[tuple[str, str, str]], plan: Plan) -> dict[str, int]:
+    """Return the number of copies of each kind (speed and name of the copy)."""
+    names = [copy.name for copy in plan.copies]
+    counts: dict[str, int] = {}
+    for key, original, recipe in copies:
+        speed = recipe.split()[0] if recipe.startswith("speed=") else ""
+        suffix = key[key.index(original) + len(original) + 1 :]
+        name = " ".join(part for part in (speed, suffix if suffix in names else "") if part)
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape") as handle:
+        handle.writelines(f"{line}\n" for line in lines)

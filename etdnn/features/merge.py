@@ -1,0 +1,175 @@
+"""Features of all parts into a data directory; how much disc they take; whether they can be read back."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from etdnn.data.ark import FeatureReader
+from etdnn.data.ark_format import BYTES_PER_VALUE
+from etdnn.data.datadir import DataDir, read_table, speaker_to_utterances, write_table
+from etdnn.errors import UserError
+from etdnn.features.fbank import FbankOptions
+from etdnn.features.jobs import PartFiles, is_done
+from etdnn.files import atomic_path
+
+_LEAST_SHARE = 0.95
+_UTTERANCE_TABLES = ("wav.scp", "utt2spk", "utt2session", "utt2dur", "utt2aug", "utt2uniq")
+_BYTES_PER_UTTERANCE = 200  # header, key, and the lines of scp and utt2num_frames, twice
+_HEADROOM = 1.05
+
+
+def merge_parts(data: Path, prefixes: Sequence[Path], check: int = 200, say: Callable[[str], None] = print) -> int:
+    """Write feats.scp, utt2num_frames and frontend.json of data directory `data`; return the number of utterances.
+
+    Utterances without features are dropped from every table, if they are at most max(10, 0.1 %) and features exist for
+    at least 95 %; otherwise UserError, and nothing is changed. `check` utterances (0: none, -1: all) are read back and
+    looked at. feats.scp is written last: where it is, the others are.
+    """
+    parts = [PartFiles(prefix) for prefix in prefixes]
+    for part in parts:
+        if not is_done(part):
+            raise UserError(f"{part.prefix}: this part is not finished (run stage 1 again)")
+    fronts = {part.named("frontend.json").read_text(encoding="utf-8") for part in parts}
+    if len(fronts) > 1:
+        raise UserError(f"{data}: parts were made by different front ends (run stage 1 again)")
+    utterances = DataDir(data).utt2spk
+    found = _ids(parts)
+    missing = [key for key in utterances if key not in found]
+    if strange := next((key for key in found if key not in utterances), None):
+        raise UserError(f"{data}: features of '{strange}', which is not in utt2spk (run stage 1 again)")
+    _check_missing(data, missing, len(utterances), parts)
+    if check:
+        say(check_features([part.named("scp") for part in parts if part.named("scp").stat().st_size], check))
+    (data / "feats.scp").unlink(missing_ok=True)
+    if missing:
+        drop_utterances(data, set(missing))
+        say(f"{data}: dropped {len(missing)} utterances whose audio is bad, e.g. {missing[0]}")
+    _concatenate([part.named("utt2num_frames") for part in parts], data / "utt2num_frames")
+    with atomic_path(data / "frontend.json") as temporary:
+        temporary.write_text(fronts.pop(), encoding="utf-8")
+    _concatenate([part.named("scp") for part in parts], data / "feats.scp")
+    say(f"{data}: {len(found)} of {len(utterances)} utterances have features")
+    return len(found)
+
+
+def check_features(scps: Sequence[Path], number: int = 200) -> str:
+    """Read back `number` utterances evenly over the lists (-1: all) and return a line about them.
+
+    Every ark's length against its last matrix is looked at too. UserError for what cannot be read, values that are not
+    finite and features without variance; ark and key are named.
+    """
+    reader = FeatureReader(scps)
+    total = len(reader)
+    chosen = np.arange(total) if number < 0 else np.unique(np.linspace(0, total - 1, min(number, total)).astype(int))
+    means, deviations = [], []
+    for index in chosen.tolist():
+        features = reader.read(index)
+        if not np.isfinite(features).all() or features.std(axis=0).max() == 0:
+            raise UserError(f"{scps[0]}: {reader.keys[index]}: features are not finite or constant (run stage 1 again)")
+        means.append(features.mean())
+        deviations.append(features.std())
+    return (
+        f"read back {len(chosen)} of {total} utterances: mean {np.mean(means):.2f}, deviation {np.mean(deviations):.2f}"
+    )
+
+
+def drop_utterances(data: Path, drop: set[str]) -> None:
+    """Take utterances out of every table of a data directory; each table is replaced at once."""
+    for name in _UTTERANCE_TABLES:
+        path = data / name
+        if path.is_file():
+            write_table(path, {key: value for key, value in read_table(path).items() if key not in drop})
+    speakers = speaker_to_utterances(read_table(data / "utt2spk"))
+    write_table(data / "spk2utt", {speaker: " ".join(keys) for speaker, keys in speakers.items()})
+    if (data / "spk2gender").is_file():
+        genders = read_table(data / "spk2gender")
+        write_table(data / "spk2gender", {key: value for key, value in genders.items() if key in speakers})
+
+
+def expected_bytes(seconds: Iterable[float], options: FbankOptions, compression: str) -> int:
+    """Return the bytes that features of utterances of these lengths take on disc."""
+    lengths = np.fromiter(seconds, np.float64)
+    values = lengths.sum() * options.frames_per_second * options.dim
+    return int(values * BYTES_PER_VALUE[compression] + len(lengths) * _BYTES_PER_UTTERANCE)
+
+
+def check_disc(data: Sequence[Path], featdir: Path, options: FbankOptions, compression: str) -> list[str]:
+    """Return a line per data directory with its expected size, and a sum; UserError when that does not fit.
+
+    What is there from an earlier or interrupted run counts as made already.
+    """
+    lines, wanted = [], 0
+    for path in data:
+        directory = DataDir(path)
+        if not directory.utt2dur:
+            raise UserError(f"{path}/utt2dur: missing; stage 0 makes it")
+        size = expected_bytes(directory.utt2dur.values(), options, compression)
+        there = _size_of(featdir / options.key / path.name)
+        hours = sum(directory.utt2dur.values()) / 3600
+        counts = f"{len(directory.utt2dur)} utterances, {hours:.2f} h"
+        lines.append(f"{path}: {counts}, {_text(size)} of features ({_text(there)} there)")
+        wanted += max(0, size - there)
+    existing = featdir
+    while not existing.exists():
+        existing = existing.absolute().parent
+    free = shutil.disk_usage(existing).free
+    if wanted * _HEADROOM > free:
+        raise UserError(
+            f"{featdir}: features need {_text(wanted)} more, {_text(free)} are free "
+            "(--featdir on another disc, or --compression cm3)"
+        )
+    return [*lines, f"{featdir}: {_text(wanted)} more are needed, {_text(free)} are free"]
+
+
+def _check_missing(data: Path, missing: list[str], total: int, parts: Sequence[PartFiles]) -> None:
+    allowed = max(10, total // 1000)
+    if len(missing) <= allowed and total - len(missing) >= _LEAST_SHARE * total:
+        return
+    listed = ", ".join(str(part.named("failed")) for part in parts if part.named("failed").stat().st_size)
+    raise UserError(
+        f"{data}: {len(missing)} of {total} utterances have no features, e.g. {' '.join(missing[:5])} "
+        f"(at most {allowed} and 5 % may lack them; reasons in {listed})"
+    )
+
+
+def _ids(parts: Sequence[PartFiles]) -> set[str]:
+    found: set[str] = set()
+    for part in parts:
+        with part.named("utt2num_frames").open(encoding="utf-8", errors="surrogateescape") as lines:
+            keys = [line.split(" ", 1)[0] for line in lines]
+        if duplicate := found.intersection(keys):
+            raise UserError(f"{part.prefix}: '{min(duplicate)}' is in another part too (run stage 1 again)")
+        found.update(keys)
+    return found
+
+
+def _concatenate(sources: Sequence[Path], target: Path) -> None:
+    """Join sorted lists into one sorted list; parts of a sorted directory follow each other already."""
+    with atomic_path(target) as temporary:
+        with temporary.open("wb") as out:
+            previous, ordered = b"", True
+            for source in sources:
+                with source.open("rb") as lines:
+                    for line in lines:
+                        key = line.split(b" ", 1)[0]
+                        ordered = ordered and previous < key
+                        previous = key
+                        out.write(line)
+        if not ordered:
+            lines = temporary.read_bytes().splitlines(keepends=True)
+            temporary.write_bytes(b"".join(sorted(lines, key=lambda line: line.split(b" ", 1)[0])))
+
+
+def _size_of(folder: Path) -> int:
+    return sum(entry.stat().st_size for entry in os.scandir(folder)) if folder.is_dir() else 0
+
+
+def _text(size: int) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -1,0 +1,84 @@
+"""The plan of copies (conf/augment.yaml): which copies of the training utterances are made, and how they are drawn."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from etdnn.features.augment import ADDITIVE, EFFECTS
+from etdnn.settings import load_settings
+
+_MIXABLE = tuple(effect for effect in EFFECTS if effect != "speed")
+
+
+@dataclass(frozen=True)
+class Additive:
+    """SNR range in dB (drawn uniformly) and range of the number of sources of one kind of noise."""
+
+    snr: list[float] = field(default_factory=lambda: [0.0, 15.0])
+    sources: list[int] = field(default_factory=lambda: [1, 1])
+
+    def __post_init__(self) -> None:
+        if len(self.snr) != 2 or self.snr[0] > self.snr[1]:
+            raise ValueError(f"snr: {self.snr} is not [lowest, highest]")
+        if len(self.sources) != 2 or not 1 <= self.sources[0] <= self.sources[1]:
+            raise ValueError(f"sources: {self.sources} is not [fewest, most], at least 1")
+
+
+@dataclass(frozen=True)
+class CopySet:
+    """One copy of a share of the utterances; what is done to each is drawn from `mixture` (weights by effects).
+
+    Effects of a mixture are joined by `+`: `{noise: 2, reverb+babble: 1}`. With `of_speed_copies` the speed-perturbed
+    speakers get this copy too.
+    """
+
+    name: str
+    mixture: dict[str, float]
+    share: float = 1.0
+    of_speed_copies: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(letter.isalnum() or letter in "_." for letter in self.name):
+            raise ValueError(f"name: '{self.name}' becomes part of ids: letters, digits, _ and . only")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share: {self.share} is not above 0 and at most 1")
+        if not self.mixture or min(self.mixture.values()) <= 0:
+            raise ValueError(f"mixture: {self.mixture} needs weights above 0")
+        for effects in self.mixture:
+            for effect in effects.split("+"):
+                if effect not in _MIXABLE:
+                    raise ValueError(f"mixture: '{effect}' is not one of {', '.join(_MIXABLE)}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All copies: speed factors (each makes a new speaker of every speaker) and sets of copies of the same speakers."""
+
+    speed_factors: list[float] = field(default_factory=list)
+    copies: list[CopySet] = field(default_factory=list)
+    noise: Additive = field(default_factory=Additive)
+    music: Additive = field(default_factory=lambda: Additive([5.0, 15.0]))
+    babble: Additive = field(default_factory=lambda: Additive([13.0, 20.0], [3, 7]))
+    tempo_factors: list[float] = field(default_factory=lambda: [0.8, 0.9, 1.1, 1.2])
+    average_sources: bool = False
+
+    def __post_init__(self) -> None:
+        for factor in (*self.speed_factors, *self.tempo_factors):
+            if not 0.5 <= factor <= 2 or factor == 1:
+                raise ValueError(f"speed and tempo factors lie between 0.5 and 2 and are not 1, found {factor}")
+        names = [copy.name for copy in self.copies]
+        if len(set(names)) < len(names) or len(set(self.speed_factors)) < len(self.speed_factors):
+            raise ValueError("two copies with the same name, or a speed factor twice")
+
+    def additive(self, effect: str) -> Additive:
+        """Return the settings of an additive effect."""
+        return {"noise": self.noise, "music": self.music, "babble": self.babble}[effect]
+
+    def materials(self) -> set[str]:
+        """Return the kinds of audio that the plan draws from: noise, music, babble, reverb."""
+        effects = {effect for copy in self.copies for kind in copy.mixture for effect in kind.split("+")}
+        return effects & {*ADDITIVE, "reverb"}
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan from YAML; unknown keys, wrong types and values out of range are a UserError."""
+    return load_settings(Plan, path)

@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# Stage 1: augmented and speed-perturbed copies of train, features of every data directory, and train_all.
+set -euo pipefail
+export LC_ALL=C
+
+help_message="Usage: local/make_features.sh [options] <data> <featdir>
+e.g.: local/make_features.sh --nj 8 data fbank
+
+Leaves <data>/train_copies, <data>/train_all = train + train_copies, and feats.scp, utt2num_frames, frontend.json in
+every data directory of <data>; arks lie in <featdir>/FRONTEND/SET. A killed run goes on where it stopped: finished jobs
+are recognised by their inputs and options.
+Options:
+  --nj N                 jobs [2]
+  --cmd COMMAND          runner of jobs [utils/run.pl]
+  --fbank-config FILE    front end, Kaldi's syntax [conf/fbank.conf]
+  --augment-config FILE  plan of copies [conf/augment.yaml]
+  --noise DIR            noise.scp, music.scp, babble.scp, rir.scp to augment with [<data>/noise/train]
+  --compression NAME     cm2 (16 bit), cm3 (8 bit), cm (8 bit, Kaldi's default), fm [cm2]
+  --check N              utterances of each set to read back, -1 for all [200]
+  --seed N               seed of every draw [0]
+  --force BOOL           redo what is up to date [false]"
+
+nj=2
+cmd=utils/run.pl
+fbank_config=conf/fbank.conf
+augment_config=conf/augment.yaml
+noise=
+compression=cm2
+check=200
+seed=0
+force=false
+. utils/parse_options.sh
+. utils/stamp.sh
+
+fail() {
+  echo "$0: error: $1" >&2
+  exit 1
+}
+
+# tables DIR NAME...: those of the files NAME that are in DIR
+tables() {
+  local dir=$1 name
+  shift
+  for name in "$@"; do [ ! -f "$dir/$name" ] || echo "$dir/$name"; done
+}
+
+# copies_current, copies_write: the stamp of train_copies (written again after bad audio was dropped from train)
+copies_stamp() {
+  mapfile -t inputs < <(tables "$data/train" wav.scp utt2spk utt2dur utt2session spk2gender
+    tables "$noise" noise.scp music.scp babble.scp rir.scp)
+  "$1" "$data/.copies.stamp" "seed $seed" "$augment_config" "${inputs[@]}"
+}
+
+# set_stamp COMMAND DIR: the stamp of one directory's features
+set_stamp() {
+  mapfile -t inputs < <(tables "$2" wav.scp utt2spk utt2aug augment.scp)
+  "$1" "$2/.feats.stamp" "frontend $key compression $compression seed $seed folder $featdir" "${inputs[@]}"
+}
+
+# claim FOLDER DIR: features of two data directories must not share a folder
+claim() {
+  local owner
+  owner=$(cd "$2" && pwd -P)
+  mkdir -p "$1"
+  [ -f "$1/owner" ] || echo "$owner" >"$1/owner"
+  [ "$(<"$1/owner")" = "$owner" ] || fail "$1 holds features of $(<"$1/owner"), not of $owner (use another <featdir>)"
+}
+
+# show_progress LOGDIR: every 20 s the sum of what the jobs' logs say
+show_progress() {
+  while sleep 20; do
+    for log in "$1"/make_fbank.*.log; do grep '^progress' "$log" | tail -n 1 || true; done | awk -v where="$1" '
+      { done += $2; total += $4; if ($7 > left) left = $7 }
+      END { if (NR) printf "  %s: %d of %d utterances in %d jobs, about %d s left\n", where, done, total, NR, left }'
+  done
+}
+
+# make_features DIR: features of one data directory
+make_features() {
+  local dir=$1 name=${1##*/} folder parts watcher status=0 prefixes=() job
+  folder=$featdir/$key/$name
+  if [ "$force" = false ] && [ -f "$dir/feats.scp" ] && [ -f "$dir/utt2num_frames" ] && [ -f "$dir/frontend.json" ] &&
+    set_stamp stamp_current "$dir"; then
+    echo "$0: $dir has its features: $(wc -l <"$dir/feats.scp") utterances"
+    return
+  fi
+  claim "$folder" "$dir"
+  # the arks are about to change: no list may point into them
+  rm -f "$dir/.feats.stamp" "$dir/feats.scp" "$dir/utt2num_frames" "$dir/frontend.json"
+  parts=$(utils/split_data.sh --per-utt "$dir" "$nj")
+  mkdir -p "$folder/log"
+  rm -f "$folder"/log/make_fbank.*.log
+  echo "$0: features of $(wc -l <"$dir/utt2spk") utterances of $dir in $parts jobs, logs in $folder/log"
+  show_progress "$folder/log" &
+  watcher=$!
+  # shellcheck disable=SC2064  # the process of now
+  trap "kill $watcher 2>/dev/null || true" EXIT
+  "${run_jobs[@]}" JOB=1:"$parts" "$folder/log/make_fbank.JOB.log" \
+    python3 -m etdnn make-fbank --config "$fbank_config" --compression "$compression" --seed "$seed" \
+    "${force_option[@]}" "$dir/split${parts}utt/JOB" "$folder/fbank.JOB" || status=$?
+  kill "$watcher" 2>/dev/null || true
+  wait "$watcher" 2>/dev/null || true
+  trap - EXIT
+  [ "$status" -eq 0 ] || fail "features of $dir: a job failed, its log is named above; finished jobs are kept"
+  for ((job = 1; job <= parts; job++)); do prefixes+=("$folder/fbank.$job"); done
+  python3 -m etdnn merge-features --check "$check" "$dir" "${prefixes[@]}"
+  set_stamp stamp_write "$dir"
+  rm -rf "$dir/split${parts}utt"
+  remove_other_parts "$folder" "$parts"
+}
+
+# remove_other_parts FOLDER N: what an earlier run with more jobs left
+remove_other_parts() {
+  local file part
+  for file in "$1"/fbank.*; do
+    part=${file##*/fbank.}
+    part=${part%%.*}
+    if [[ $part =~ ^[0-9]+$ ]] && [ "$part" -gt "$2" ]; then rm -f "$file"; fi
+  done
+}
+
+[ $# -eq 2 ] || fail "expected <data> <featdir>, found $# words (--help)"
+data=$1
+featdir=$2
+[ -n "$noise" ] || noise=$data/noise/train
+[ -f "$data/train/wav.scp" ] || fail "$data/train/wav.scp is missing; stage 0 makes it"
+for file in "$fbank_config" "$augment_config"; do [ -f "$file" ] || fail "$file: no such configuration"; done
+read -ra run_jobs <<<"$cmd"
+force_option=()
+[ "$force" = false ] || force_option=(--force)
+
+if [ "$force" = true ] || ! copies_stamp stamp_current; then
+  rm -f "$data/.copies.stamp"
+  python3 -m etdnn make-copies --plan "$augment_config" --noise "$noise" --seed "$seed" "$data/train" "$data/train_copies"
+  copies_stamp stamp_write
+else
+  echo "$0: $data/train_copies is up to date"
+fi
+
+sets=("$data/train")
+[ ! -d "$data/train_copies" ] || sets+=("$data/train_copies")
+for dir in "$data"/*/; do
+  dir=${dir%/}
+  case ${dir##*/} in train | train_copies | train_all) continue ;; esac
+  [ ! -f "$dir/wav.scp" ] || sets+=("$dir")
+done
+key=$(python3 -m etdnn feature-disk --config "$fbank_config" --compression "$compression" --featdir "$featdir" "${sets[@]}")
+for dir in "${sets[@]}"; do make_features "$dir"; done
+copies_stamp stamp_write
+
+sources=("${sets[0]}")
+[ ! -d "$data/train_copies" ] || sources+=("$data/train_copies")
+mapfile -t inputs < <(for dir in "${sources[@]}"; do tables "$dir" feats.scp utt2spk utt2num_frames frontend.json utt2aug; done)
+if [ "$force" = true ] || [ ! -f "$data/train_all/feats.scp" ] ||
+  ! stamp_current "$data/train_all/.combine.stamp" "combine ${sources[*]}" "${inputs[@]}"; then
+  rm -f "$data/train_all/.combine.stamp"
+  utils/combine_data.sh "$data/train_all" "${sources[@]}"
+  stamp_write "$data/train_all/.combine.stamp" "combine ${sources[*]}" "${inputs[@]}"
+fi
+echo "$0: $data/train_all: $(wc -l <"$data/train_all/utt2spk") utterances of $(wc -l <"$data/train_all/spk2utt") speakers"
+echo "$0: $(du -sh "$featdir/$key" | cut -f 1) of features in $featdir/$key"
