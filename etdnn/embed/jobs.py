@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir, read_lines
-from etdnn.embed.extract import check_calibrated, check_frontend, embed_utterances, pick_device
 from etdnn.errors import UsageError, UserError
 from etdnn.files import hash_file, hash_text, write_json, write_text
-from etdnn.model.checkpoint import read_subnet
 from etdnn.scoring.embeddings import weights_hash, write_embeddings
 from etdnn.seeding import numpy_generator
 
@@ -90,6 +87,11 @@ def extract_job(
     OUT.JOB.json says from which weights, features and ids; where it agrees, a finished job is not done again.
     UserError for an uncalibrated model, another front end, or an utterance without features.
     """
+    # imported here, because joining needs no torch
+    from etdnn.data.ark import FeatureReader
+    from etdnn.embed.extract import check_calibrated, check_frontend, embed_utterances, pick_device
+    from etdnn.model.checkpoint import read_subnet
+
     net, metadata = read_subnet(model)
     check_calibrated(net, model)
     check_frontend(metadata.get("frontend"), data.frontend, data.path)

@@ -88,8 +88,8 @@ class Curve:
 
     def min_dcf(self, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
         """Return the least normalised detection cost, never above 1 for equal costs at p_target <= 0.5."""
-        reject_all = c_miss * p_target / min(c_miss * p_target, c_fa * (1 - p_target))
-        return min(float(self._costs(p_target, c_miss, c_fa).min()), reject_all)
+        least = float(self._costs(p_target, c_miss, c_fa).min())
+        return min(least, c_miss * p_target / min(c_miss * p_target, c_fa * (1 - p_target)))
 
     def min_dcf_threshold(self, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
         """Return the score threshold of `min_dcf`; where nothing beats rejecting all, the value just above all."""
@@ -114,8 +114,8 @@ class Curve:
     def rates(self, threshold: float) -> tuple[float, float]:
         """Return (miss rate, false-accept rate) when scores >= `threshold` are accepted."""
         missed = np.searchsorted(self.targets, threshold, side="left")
-        rejected = np.searchsorted(self.nontargets, threshold, side="left")
-        return float(missed / self.targets.size), float(1 - rejected / self.nontargets.size)
+        accepted = self.nontargets.size - np.searchsorted(self.nontargets, threshold, side="left")
+        return float(missed / self.targets.size), float(accepted / self.nontargets.size)
 
     def det_points(self, count: int = 200) -> tuple[np.ndarray, np.ndarray]:
         """Return up to `count` points (false-accept rates, miss rates) spread evenly along the DET curve, rising in FA.

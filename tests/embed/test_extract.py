@@ -1,0 +1,111 @@
+"""Embeddings do not depend on their neighbours, and nets or features that do not fit are refused."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny_corpus import FRONTEND, make_set, tiny_space
+
+from etdnn.data.ark import FeatureReader
+from etdnn.embed.batchnorm import calibration_batches, reestimate
+from etdnn.embed.extract import (
+    check_frontend,
+    embed_crops,
+    embed_features,
+    embed_utterances,
+    equal_length_batches,
+    evaluation_crops,
+    pick_device,
+)
+from etdnn.errors import UserError
+from etdnn.features.normalise import normalise
+from etdnn.model.tdnn import Tdnn
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "test"
+    make_set(folder, "te", speakers=5, utterances=6, seed=0)
+    return FeatureReader(folder / "feats.scp")
+
+
+@pytest.fixture(scope="module")
+def net(reader):
+    torch.manual_seed(0)
+    return reestimate(Tdnn(tiny_space().largest), calibration_batches(reader, "mean", seed=0, crops=20, frames=40))
+
+
+def alone(net, features, normalisation="mean"):
+    with torch.no_grad():
+        return net.eval()(torch.from_numpy(normalise(features, normalisation, 0).T[None])).numpy()[0]
+
+
+@pytest.mark.parametrize("normalisation", ["mean", "mean_variance", "none"])
+@pytest.mark.parametrize("batch_frames", [1, 130, 100_000])
+def test_neighbours_change_nothing(net, reader, normalisation, batch_frames):
+    indices = np.random.default_rng(0).permutation(len(reader))[:17]
+    got = embed_utterances(net, reader, indices, normalisation, batch_frames=batch_frames)
+    features = [reader.read(int(index)) for index in indices]
+    assert np.array_equal(got, embed_features(net, features, normalisation, batch_frames=batch_frames))
+    want = np.stack([alone(net, one, normalisation) for one in features])
+    assert np.abs(got - want).max() < 1e-5 * max(1, np.abs(want).max())
+
+
+def test_batches_hold_one_length_each():
+    lengths = np.array([5, 9, 5, 5, 9, 2000])
+    batches = [batch.tolist() for batch in equal_length_batches(lengths, 10)]
+    assert batches == [[0, 2], [3], [1], [4], [5]]
+
+
+def test_crops_are_first_and_last_frames(net, reader):
+    indices = np.array([3, 0])
+    crops = evaluation_crops(reader, indices, "mean", frames=40, crops=2)
+    whole = reader.read(3)
+    assert crops.shape == (4, 80, 40)
+    assert np.allclose(crops[0].numpy(), normalise(whole[:40], "mean", 0).T, atol=1e-5)
+    assert np.allclose(crops[1].numpy(), normalise(whole[-40:], "mean", 0).T, atol=1e-5)
+    got = embed_crops(net, crops, batch_frames=80)
+    assert np.allclose(got[1], alone(net, whole[-40:]), atol=1e-4)
+
+
+def test_short_utterances_wrap(reader):
+    crops = evaluation_crops(reader, np.array([0]), "none", frames=150, crops=1)
+    whole = reader.read(0)
+    assert np.array_equal(crops[0, :, len(whole)].numpy(), whole[0])
+
+
+def test_uncalibrated_net_is_refused(reader):
+    net = Tdnn(tiny_space().smallest)
+    net.calibrated = False
+    for call in (
+        lambda: embed_utterances(net, reader, np.array([0]), "mean"),
+        lambda: embed_features(net, [reader.read(0)], "mean"),
+        lambda: embed_crops(net, torch.zeros(1, 80, 10)),
+    ):
+        with pytest.raises(UserError, match="stage 5"):
+            call()
+
+
+def test_other_front_end_is_refused():
+    check_frontend(FRONTEND, FRONTEND | {"key": "another name"}, "data/test")
+    with pytest.raises(UserError, match=r"num_mel_bins 40 \(model: 80\).*--stage 1"):
+        check_frontend(FRONTEND, FRONTEND | {"num_mel_bins": 40}, "data/test")
+    with pytest.raises(UserError, match="does not say"):
+        check_frontend({}, FRONTEND, "data/test")
+
+
+def test_devices():
+    assert pick_device("cpu").type == "cpu"
+    with pytest.raises(UserError, match="not one of"):
+        pick_device("tpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_gpu_agrees_with_cpu(net, reader):
+    indices = np.arange(len(reader))
+    want = embed_utterances(net, reader, indices, "mean")
+    try:
+        got = embed_utterances(net.cuda(), reader, indices, "mean")
+    finally:
+        net.cpu()
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (got, want)]
+    assert np.abs(unit[0] - unit[1]).max() < 5e-3
