@@ -39,8 +39,9 @@ def fit_calibration(target_scores: np.ndarray, nontarget_scores: np.ndarray, pri
     """Fit scale and offset by logistic regression, classes weighted so that targets have the share `prior`.
 
     Minimises prior * mean_tar log(1 + exp(-l)) + (1 - prior) * mean_non log(1 + exp(l)), l = llr + logit(prior), by
-    Newton's method with step halving (two parameters, convex). UserError for an empty class, NaN, equal scores
-    throughout, a prior outside (0, 1), or scores that fall where they should rise.
+    Newton's method with step halving (two parameters, convex), under scale >= 0: scores that fall where they should
+    rise tell nothing, so every log likelihood ratio is then 0 (scale 0) and the cost is that of no information.
+    UserError for an empty class, NaN, equal scores throughout, or a prior outside (0, 1).
     """
     if not 0 < prior < 1:
         raise UserError(f"calibration: prior {prior:g} must lie in (0, 1)")
@@ -78,7 +79,7 @@ def fit_calibration(target_scores: np.ndarray, nontarget_scores: np.ndarray, pri
         parameters, value = parameters - size * step, trial
     slope, offset = (float(number) for number in parameters)
     if slope <= 0:
-        raise UserError("calibration: dev targets score below nontargets on average; the embeddings tell nothing apart")
+        return Calibration(0.0, 0.0, prior)
     return Calibration(slope / spread, offset - slope * centre / spread, prior)
 
 

@@ -43,6 +43,8 @@ def dev_thresholds(scored: Mapping[str, ScoredTrials], backends: Sequence[str], 
         scores = np.concatenate([one.scores[backend] for one in scored.values()])
         classes = scores[target], scores[~target]
         fitted = fit_calibration(*classes, prior)
+        if not fitted.scale:
+            print(f"{backend}: dev targets score no higher than nontargets; calibration gives every trial ratio 1")
         curve = Curve.of(*classes)
         result[backend] = {
             "calibration": {"scale": fitted.scale, "offset": fitted.offset, "prior": fitted.prior},
