@@ -5,7 +5,6 @@ The name and the interface are those that speech recipes call as $cmd; the langu
 """
 
 import contextlib
-import ctypes
 import math
 import os
 import signal
@@ -18,10 +17,9 @@ from jobs import CallError, parse_call, report_failures, shell_line
 
 NAME = "run.pl"
 PATIENCE = 5.0  # seconds between asking jobs to end and killing them
-PR_SET_PDEATHSIG = 1
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818, not an error
     """A signal asked this runner to end."""
 
     def __init__(self, number):
@@ -64,6 +62,45 @@ class Signals:
             signal.signal(number, signal.SIG_IGN)
 
 
+class JobTable(dict):
+    """Jobs at work by process id, also known to a watcher that ends them should this runner be killed outright."""
+
+    def __init__(self):
+        super().__init__()
+        reader, self.writer = os.pipe()
+        if os.fork() == 0:
+            os.close(self.writer)
+            watch(reader)
+            os._exit(0)
+        os.close(reader)
+
+    def add(self, job):
+        """Enter a job that was started."""
+        self[job.process.pid] = job
+        os.write(self.writer, b"+%d\n" % job.process.pid)
+
+    def remove(self, pid):
+        """Take out and return the job of a process that ended; None when the process was no job."""
+        os.write(self.writer, b"-%d\n" % pid)
+        return self.pop(pid, None)
+
+
+def watch(reader):
+    """Follow the process ids on a pipe; when its other end is gone, end the groups of those still at work."""
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    alive = set()
+    with os.fdopen(reader) as lines:
+        for line in lines:
+            (alive.add if line[0] == "+" else alive.discard)(int(line[1:]))
+    if alive:
+        signal_groups(alive, signal.SIGTERM)
+        time.sleep(PATIENCE)
+        signal_groups(alive, signal.SIGKILL)
+
+
 def main():
     """Parse the call, run the jobs, return the exit status."""
     try:
@@ -71,7 +108,7 @@ def main():
     except CallError as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
-    signals, running = Signals(), {}
+    signals, running = Signals(), JobTable()
     try:
         failures = run_jobs(call, running, signals)
     except Interrupted as event:
@@ -92,7 +129,7 @@ def main():
 def run_jobs(call, running, signals):
     """Run all jobs, not more at a time than the machine carries; return [(job, event)] of the failed ones.
 
-    `running` maps process ids to jobs at work; it is the caller's, who must stop them when this is left early.
+    `running` holds the jobs at work; it is the caller's, who must stop them when this is left early.
     """
     slots = places(call)
     free, waiting, failures = list(range(len(slots))), list(reversed(call.job_numbers())), []
@@ -100,9 +137,9 @@ def run_jobs(call, running, signals):
         while waiting and free:
             slot = free.pop(0)
             job = Job(call, waiting.pop(), slot, slots[slot])
-            running[job.process.pid] = job
+            running.add(job)
         pid, status = signals.wait()
-        job = running.pop(pid, None)
+        job = running.remove(pid)
         if job is None:
             continue
         code = job.end(os.waitstatus_to_exitcode(status))
@@ -166,7 +203,7 @@ class Job:
             stdout=self.handle,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
-            preexec_fn=detach,
+            process_group=0,
         )
 
     def end(self, code):
@@ -182,13 +219,6 @@ class Job:
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.log)) from error
         return code
-
-
-def detach():
-    """Give the process a group of its own, and end it when this runner is killed outright (Linux)."""
-    os.setpgid(0, 0)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def stop_jobs(running):

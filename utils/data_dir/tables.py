@@ -1,0 +1,290 @@
+"""Reading and writing the files of a Kaldi data directory: `id value...` lines, sorted by the bytes of the id.
+
+The scripts of utils/ need nothing but bash and python3, so that they also serve outside the installed package.
+Everything is linear in the number of lines and holds one file at a time.
+"""
+
+import argparse
+import contextlib
+import gc
+import operator
+import os
+import shutil
+import sys
+from itertools import chain, compress, islice, repeat
+from pathlib import Path
+
+# columns of a line with the id; None: any number from two on
+COLUMNS = {
+    "utt2spk": 2,
+    "utt2session": 2,
+    "utt2dur": 2,
+    "utt2num_frames": 2,
+    "utt2uniq": 2,
+    "utt2lang": 2,
+    "spk2gender": 2,
+    "segments": 4,
+    "reco2dur": 2,
+}
+WHOLE_FILES = ("frontend.json", "frame_shift")
+
+
+class TableError(Exception):
+    """A fault in a file, as one line with file and line number."""
+
+
+def run_script(main):
+    """Run `main(words)`; print a TableError or OSError as one line and exit with 1."""
+    gc.disable()  # millions of small objects and no cycles among them: half of the time would go to looking for some
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except TableError as error:
+        say(error)
+    except OSError as error:
+        say(f"{error.filename or 'output'}: {error.strerror}")
+    sys.exit(1)
+
+
+def say(text):
+    """Print a line of what was done to standard error, after the name of the shell script that stands before this."""
+    print(f"{Path(sys.argv[0]).stem}.sh: {text}", file=sys.stderr)
+
+
+def make_parser(description, usage):
+    """Return an argument parser that also takes options written with underscores, as Kaldi's users type them."""
+    parser = Parser(prog=f"{Path(sys.argv[0]).stem}.sh", description=description, usage=usage, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def parse_args(self, words):
+        """Parse words; underscores in the names of options count as dashes."""
+        dashed = []
+        for word in words:
+            name, equals, value = word.partition("=")
+            dashed.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
+        return super().parse_args(dashed)
+
+    def error(self, message):
+        """Print the message and exit with 1."""
+        print(f"{self.prog}: {message}; --help shows the form", file=sys.stderr)
+        sys.exit(1)
+
+
+def numbered_lines(path):
+    """Yield (number, line) of a text file. Raises TableError for bytes that are not UTF-8, zeros, Windows line ends."""
+    number = 0
+    with Path(path).open(encoding="utf-8", newline="\n") as handle:
+        try:
+            for number, line in enumerate(handle, 1):  # noqa: B007, the number is needed after an error
+                if line[-1] != "\n":
+                    raise TableError(f"{path}:{number}: the last line has no end; the file may be cut off")
+                if "\r" in line or "\0" in line:
+                    kind = "a carriage return (Windows line ends?)" if "\r" in line else "a zero byte"
+                    raise TableError(f"{path}:{number}: {kind}")
+                yield number, line[:-1]
+        except UnicodeDecodeError:
+            raise TableError(f"{path}:{first_bad_line(path)}: not UTF-8 text") from None
+
+
+def first_bad_line(path):
+    """Return the number of the first line that is not UTF-8."""
+    with Path(path).open("rb") as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
+
+
+def read_lines(path):
+    """Return the lines of a text file; errors as in numbered_lines."""
+    return [line for _, line in numbered_lines(path)]
+
+
+def read_table(path, columns=None):
+    """Return (ids, values) of a table: strictly increasing ids, at least two columns, exactly `columns` when given.
+
+    Raises TableError with file and line.
+    """
+    path = Path(path)
+    columns = columns or COLUMNS.get(path.name)
+    ids, values = read_plain(path) if columns in (None, 2) else (None, None)
+    if ids is not None:
+        check_order(path, ids)
+        return ids, values
+    ids, values = [], []
+    for number, line in numbered_lines(path):
+        part = line.split(None, 1)
+        if len(part) != 2 or (columns and len(part[1].split()) != columns - 1):
+            raise TableError(f"{path}:{number}: {malformed(columns, line)}")
+        ids.append(part[0])
+        values.append(part[1].rstrip())
+    check_order(path, ids)
+    return ids, values
+
+
+def read_plain(path):
+    """Return (ids, values) when every line is two words and one blank, which is quick to tell; else (None, None)."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return None, None
+    words = text.split()
+    ids, values = words[::2], words[1::2]
+    if (
+        "\0" in text
+        or len(words) % 2
+        or "".join(chain.from_iterable(zip(ids, repeat(" "), values, repeat("\n")))) != text
+    ):
+        return None, None
+    return ids, values
+
+
+def malformed(columns, line):
+    """Return what is wrong with a line that has not as many columns as it should."""
+    expected = f"{columns} columns" if columns else "an id and a value"
+    return f"expected {expected}, found: {shorten(line.strip()) or 'an empty line'}"
+
+
+def is_increasing(ids):
+    """Return whether the strings are strictly increasing."""
+    return all(map(operator.lt, ids, islice(ids, 1, None)))
+
+
+def check_order(path, ids):
+    """Raise TableError unless the ids are strictly increasing by their bytes (as code points, which is the same)."""
+    if is_increasing(ids):
+        return
+    for number, (left, right) in enumerate(zip(ids, islice(ids, 1, None), strict=False), 2):
+        if left == right:
+            raise TableError(f"{path}:{number}: the id {right} is there twice")
+        if left > right:
+            raise TableError(f"{path}:{number}: not sorted: {right} comes after {left} (LC_ALL=C; see fix_data_dir.sh)")
+
+
+def shorten(text, width=80):
+    """Return the text cut to `width` letters."""
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Open a temporary file beside `path` for writing and rename it to `path` at the end; remove it on failure."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as handle:
+            yield handle
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def building(destination):
+    """Give an empty temporary directory; at the end its files replace all data files of `destination`.
+
+    Splits of what was there go too; files that are no part of a data directory stay. On failure nothing changes.
+    """
+    destination = Path(destination)
+    with contextlib.suppress(FileExistsError):
+        destination.mkdir(parents=True, exist_ok=True)
+    temporary = destination / f".new{os.getpid()}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        stale = [*utterance_files(destination), *recording_files(destination), *speaker_files(destination)]
+        for name in {*stale, *list_files(destination), "spk2utt", "augment.scp", "wav.scp", *WHOLE_FILES}:
+            (destination / name).unlink(missing_ok=True)
+        for split in destination.glob("split[0-9]*"):
+            shutil.rmtree(split)
+        for path in temporary.iterdir():
+            path.replace(destination / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_table(path, ids, values):
+    """Write `id value` lines as they come."""
+    with Path(path).open("w", encoding="utf-8", newline="\n") as handle:
+        handle.writelines(map("{} {}\n".format, ids, values))
+
+
+def write_sorted(path, ids, values):
+    """Write `id value` lines, sorted by id when they are not."""
+    if not is_increasing(ids):
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        ids, values = [ids[index] for index in order], [values[index] for index in order]
+    write_table(path, ids, values)
+
+
+def select(ids, values, chosen):
+    """Return the rows whose id is in the set `chosen`, as two lists."""
+    mask = [key in chosen for key in ids]
+    return list(compress(ids, mask)), list(compress(values, mask))
+
+
+def write_lines(path, lines):
+    """Write lines."""
+    with Path(path).open("w", encoding="utf-8", newline="\n") as handle:
+        handle.writelines(f"{line}\n" for line in lines)
+
+
+def invert(ids, values):
+    """Return {value: [ids]} with the values sorted and the ids in their order."""
+    groups = {}
+    for key, value in zip(ids, values, strict=True):
+        groups.setdefault(value, []).append(key)
+    return dict(sorted(groups.items()))
+
+
+def write_spk2utt(directory, ids, speakers):
+    """Write spk2utt from the columns of utt2spk."""
+    groups = invert(ids, speakers)
+    write_table(Path(directory) / "spk2utt", groups, map(" ".join, groups.values()))
+
+
+def utterance_files(directory):
+    """Return the names of the directory's files that have a line per utterance, utt2spk first."""
+    directory = Path(directory)
+    names = {path.name for path in directory.glob("utt2*") if path.is_file()}
+    names |= {name for name in ("feats.scp", "vad.scp", "text", "segments") if (directory / name).is_file()}
+    if "segments" not in names and (directory / "wav.scp").is_file():
+        names.add("wav.scp")
+    names.discard("utt2spk")
+    return ["utt2spk", *sorted(names)]
+
+
+def recording_files(directory):
+    """Return the names of the files that have a line per recording (only where there are segments)."""
+    directory = Path(directory)
+    names = ("wav.scp", "reco2dur", "reco2file_and_channel") if (directory / "segments").is_file() else ()
+    return [name for name in names if (directory / name).is_file()]
+
+
+def speaker_files(directory):
+    """Return the names of the files, without spk2utt, that have a line per speaker."""
+    directory = Path(directory)
+    names = {path.name for path in directory.glob("spk2*") if path.is_file()} - {"spk2utt"}
+    return sorted(names | ({"cmvn.scp"} if (directory / "cmvn.scp").is_file() else set()))
+
+
+def list_files(directory):
+    """Return the names of the trial lists and enrolment lists."""
+    directory = Path(directory)
+    return sorted(p.name for form in ("trials_*", "enrol_*") for p in directory.glob(form) if p.is_file())
+
+
+def require_directory(path):
+    """Return the path of a data directory. Raises TableError when it or its utt2spk is missing."""
+    path = Path(path)
+    if not path.is_dir():
+        raise TableError(f"{path}: no such directory")
+    if not (path / "utt2spk").is_file():
+        raise TableError(f"{path}/utt2spk: no such file")
+    return path

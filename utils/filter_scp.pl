@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Print the lines of SCP whose id is the first word of a line of IDS.
+
+Usage: filter_scp.pl [--exclude] [-f FIELD] IDS [SCP] > FILTERED        (standard input without SCP)
+
+  --exclude   print the other lines instead
+  -f FIELD    the id is this word of a line of SCP (default 1, the first)
+"""
+
+import sys
+from pathlib import Path
+
+
+def fail(text):
+    """Print one line and exit with 1."""
+    print(f"filter_scp.pl: {text}", file=sys.stderr)
+    sys.exit(1)
+
+
+def main(words):
+    """Filter as the command line says."""
+    exclude, field = False, 1
+    while words and words[0].startswith("-") and words[0] != "-":
+        option = words.pop(0)
+        if option in ("--help", "-h"):
+            print(__doc__, end="")
+            return
+        if option == "--exclude":
+            exclude = True
+        elif option == "-f" and words and words[0].isdecimal() and int(words[0]) > 0:
+            field = int(words.pop(0))
+        else:
+            fail(f"unknown option or missing value: {option}; --help shows the form")
+    if len(words) not in (1, 2):
+        fail("expected IDS [SCP]; --help shows the form")
+    with Path(words[0]).open(encoding="utf-8") as handle:
+        wanted = {line.split(None, 1)[0] for line in handle if not line.isspace()}
+    source = words[1] if len(words) == 2 and words[1] != "-" else "/dev/stdin"
+    with Path(source).open(encoding="utf-8", newline="\n") as handle:
+        for number, line in enumerate(handle, 1):
+            part = line.split(None, field)
+            if len(part) < field:
+                fail(f"{source}:{number}: expected {field} words or more, found: {line.rstrip()[:80]}")
+            if (part[field - 1] in wanted) != exclude:
+                sys.stdout.write(line)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except OSError as error:
+        fail(f"{error.filename or 'output'}: {error.strerror}")
