@@ -89,7 +89,7 @@ def main():
     time_loop, loop = seconds(lambda: asnorm_loop(unit, cohort, enrol[some], test[some], 300), 1)
     time_loop *= args.trials / args.loop_trials
     print(f"AS-norm, {args.utterances:,} utterances x {args.cohort:,}, {args.trials:,} trials: {time_ours:.2f} s, "
-          f"{more:.0f} MB besides the embeddings; a loop over trials {time_loop:.0f} s (from {args.loop_trials} trials), "
+          f"{more:.0f} MB besides the embeddings; loop over trials {time_loop:.0f} s (from {args.loop_trials} trials), "
           f"largest difference {np.abs(ours[some] - loop).max():.1e}")  # fmt: skip
     print(f"ratio asnorm/loop: {time_loop / time_ours:.0f}x (aim 50x)")
 
