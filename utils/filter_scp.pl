@@ -33,7 +33,9 @@ def main(words):
             fail(f"unknown option or missing value: {option}; --help shows the form")
     if len(words) not in (1, 2):
         fail("expected IDS [SCP]; --help shows the form")
-    with Path(words[0]).open(encoding="utf-8") as handle:
+    if words[0] == "-" and len(words) == 1:
+        fail("IDS and SCP cannot both be standard input")
+    with Path("/dev/stdin" if words[0] == "-" else words[0]).open(encoding="utf-8") as handle:
         wanted = {line.split(None, 1)[0] for line in handle if not line.isspace()}
     source = words[1] if len(words) == 2 and words[1] != "-" else "/dev/stdin"
     with Path(source).open(encoding="utf-8", newline="\n") as handle:

@@ -26,10 +26,10 @@ from tables import (
 from validate_data_dir import validate_written
 
 USAGE = "%(prog)s DESTINATION SOURCE..."
-HELP = """Merges the SOURCE data directories into DESTINATION. An utterance that is in two of them is an error; a
-speaker may be. A file of utterances that one source lacks is left out, with a word, but for utt2aug, and for utt2uniq, where an
-utterance without entry stands for itself. feats.scp of different front ends (frontend.json) are refused. Speaker
-tables, augment.scp and lists of trials are united; where they disagree they are refused."""
+HELP = """Merges the SOURCE data directories into DESTINATION. An utterance that is in two of them is an error;
+a speaker may be. A file of utterances that one source lacks is left out, with a word, but for utt2aug, and for
+utt2uniq, where an utterance without entry stands for itself. feats.scp of different front ends (frontend.json)
+are refused. Speaker tables, augment.scp and lists of trials are united; where they disagree they are refused."""
 
 
 def main(words):

@@ -7,9 +7,10 @@ from tables import TableError, building, make_parser, read_table, require_direct
 from validate_data_dir import validate_written
 
 USAGE = "%(prog)s [--utt-prefix P] [--utt-suffix S] [--spk-prefix P] [--spk-suffix S] SOURCE DESTINATION"
-HELP = """Copies the data directory SOURCE to DESTINATION with prefixes and suffixes added to the ids. With changed
-utterance ids utt2uniq leads from the new ids to those of SOURCE. A speaker prefix without the same utterance prefix
-usually breaks the rule that utt2spk is sorted by both; the copy is then refused, unless --no-spk-sort is given."""
+HELP = """Copies the data directory SOURCE to DESTINATION with prefixes and suffixes added to the ids. With
+changed utterance ids utt2uniq leads from the new ids to those of SOURCE. A speaker prefix without the same
+utterance prefix usually breaks the rule that utt2spk is sorted by both; the copy is then refused, unless --no-
+spk-sort is given."""
 
 
 def main(words):

@@ -24,11 +24,11 @@ from tables import (
 )
 
 USAGE = "%(prog)s DATA"
-HELP = """Sorts the files of DATA, drops repeated lines, entries that are not in utt2spk, utterances that are missing from
-one of the files that should have them all (wav.scp or segments, feats.scp, utt2session, utt2dur, utt2num_frames, vad.scp,
-text), their trials, and speakers without utterances; makes spk2utt anew. Says how many were dropped and why; files as
-they were are in DATA/.backup. A malformed line of utt2spk, or an id with two different values, is an error: what is
-right cannot be known here."""
+HELP = """Sorts the files of DATA, drops repeated lines, entries that are not in utt2spk, utterances that are
+missing from one of the files that should have them all (wav.scp or segments, feats.scp, utt2session, utt2dur,
+utt2num_frames, vad.scp, text), their trials, and speakers without utterances; makes spk2utt anew. Says how many
+were dropped and why; files as they were are in DATA/.backup. A malformed line of utt2spk, or an id with two
+different values, is an error: what is right cannot be known here."""
 
 PARTIAL = ("utt2aug", "utt2uniq")  # need not name every utterance
 

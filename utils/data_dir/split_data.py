@@ -22,9 +22,10 @@ from tables import (
 )
 
 USAGE = "%(prog)s [--per-utt] DATA NUMBER"
-HELP = """Splits DATA into NUMBER parts, DATA/splitNUMBER/1 to NUMBER, of about as many utterances each; every speaker
-stays whole. With --per-utt speakers may be cut and the parts are in DATA/splitNUMBERutt. A NUMBER above that of the
-speakers (utterances) is lowered, with a warning. Standard output is the number of parts that were made, and nothing else:
+HELP = """Splits DATA into NUMBER parts, DATA/splitNUMBER/1 to NUMBER, of about as many utterances each; every
+speaker stays whole. With --per-utt speakers may be cut and the parts are in DATA/splitNUMBERutt. A NUMBER above
+that of the speakers (utterances) is lowered, with a warning. Standard output is the number of parts that were
+made, and nothing else:
 
     nj=$(utils/split_data.sh data/train 32)
 """
