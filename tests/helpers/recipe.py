@@ -1,0 +1,109 @@
+"""A real egs on a very small synthetic corpus: made by utils/new_egs.sh, run, killed, compared."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CORPUS = {"train-speakers": 8, "dev-speakers": 4, "test-speakers": 4, "sessions": 2, "utterances": 3, "noises": 4,
+          "rooms": 4, "babble-speakers": 2}  # fmt: skip
+
+CONFIGURATIONS = {
+    "space.yaml": """
+name: toy
+depth: [1, 2]
+kernel: [1, 3]
+width: [8, 16, 24, 32]
+cat: [24, 48, 72, 96]
+""",
+    "train.yaml": """
+batch: 16
+checkpoint_epochs: 1
+phases:
+- {name: largest, epochs: 6, crop: 1.0, schedule: {kind: cosine, max: 3.0e-3, min: 1.0e-5}}
+- {name: all, epochs: 2, crop: 1.0, kernel: all, depth: all, width: all, cat: all,
+   schedule: {kind: cosine, max: 1.0e-3, min: 1.0e-5}}
+""",
+    "augment.yaml": """
+copies:
+  - name: aug
+    mixture: {noise: 1, reverb: 1}
+noise: {snr: [5, 15], sources: [1, 1]}
+""",
+}
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a recipe: this Python, one thread per process."""
+    return os.environ | {"ETDNN_PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+
+
+def make_corpus(folder: Path) -> Path:
+    """Synthesise the very small corpus; return its folder."""
+    words = [word for name, count in CORPUS.items() for word in (f"--{name}", str(count))]
+    command = [sys.executable, "-m", "etdnn", "synthesise-corpus", "--nj", "2", *words, str(folder)]
+    subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+class Recipe:
+    """An egs folder and the options every call of its run.sh gets."""
+
+    def __init__(self, folder: Path, options: list[str]):
+        self.folder, self.options = folder, options
+
+    def call(self, *options: str) -> list[str]:
+        """Return the command line of run.sh with `options`."""
+        return ["bash", str(self.folder / "run.sh"), *self.options, *options]
+
+    def run(self, *options: str) -> subprocess.CompletedProcess:
+        """Run run.sh from a folder that is not the egs."""
+        return subprocess.run(
+            self.call(*options), cwd=self.folder.parent, env=environment(), capture_output=True, text=True
+        )
+
+    def kill_when(self, condition, *options: str, patience: float = 120) -> bool:
+        """Start run.sh, kill it and all it started as soon as `condition()`; return False if it ended before."""
+        process = subprocess.Popen(
+            self.call(*options), cwd=self.folder.parent, env=environment() | {"ETDNN_TEST_RUN": str(os.getpid())},
+            start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + patience
+        while process.poll() is None and not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        killed = process.poll() is None
+        for pid in _session(process.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
+        return killed
+
+    def file_hashes(self, *folders: str) -> dict[str, str]:
+        """Return path -> hash of every file below `folders` that is not a log or a list of calls."""
+        files = [path for folder in folders for path in (self.folder / folder).rglob("*") if path.is_file()]
+        return {
+            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+            if "log" not in path.parts and path.name not in ("commands.tsv", "report.md") and path.suffix != ".lock"
+        }
+
+
+def _session(leader: int) -> list[int]:
+    """Return the processes of the session that `leader` began: run.sh, its runners and their jobs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader:
+            found.append(int(entry.name))
+    return found
