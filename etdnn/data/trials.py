@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -164,23 +165,34 @@ def _targets(maker: _Pairs, enrol_of: dict, test_of: dict, wanted: int, generato
 def _nontargets(
     maker: _Pairs, enrol_of: dict, test_of: dict, group: Mapping[str, str], wanted: int, generator: np.random.Generator
 ) -> list:
-    """Draw ordered pairs of different speakers of one group, then an utterance of each."""
+    """Draw pairs of different speakers of one group, then an utterance of each; go through all where they are few."""
     by_group: dict[str, list[str]] = {}
     for speaker in test_of:
         by_group.setdefault(group.get(speaker, ""), []).append(speaker)
-    candidates = [speaker for speaker in enrol_of if set(by_group.get(group.get(speaker, ""), ())) - {speaker}]
+    rivals = {speaker: by_group.get(group.get(speaker, ""), []) for speaker in enrol_of}
+    total = sum(len(enrol_of[first]) * len(test_of[second]) for first in rivals for second in rivals[first])
+    if total <= max(100_000, 4 * wanted):
+        pairs = [
+            (left, right)
+            for first, others in rivals.items()
+            for second in others
+            if second != first
+            for left in enrol_of[first]
+            for right in test_of[second]
+        ]
+        shuffled = (pairs[index] for index in generator.permutation(len(pairs)))
+        return list(islice((pair for pair in shuffled if maker.take(*pair)), wanted))
+    candidates = [speaker for speaker, others in rivals.items() if others and others != [speaker]]
     taken: list[tuple[str, str]] = []
-    misses = 0
-    while candidates and len(taken) < wanted and misses < 50 * wanted:
+    for _ in range(20 * wanted if candidates else 0):
+        if len(taken) == wanted:
+            break
         first = candidates[generator.integers(len(candidates))]
-        others = by_group[group.get(first, "")]
-        second = others[generator.integers(len(others))]
+        second = rivals[first][generator.integers(len(rivals[first]))]
         left, right = enrol_of[first], test_of[second]
         pair = left[generator.integers(len(left))], right[generator.integers(len(right))]
         if second != first and maker.take(*pair):
             taken.append(pair)
-        else:
-            misses += 1
     return taken
 
 
