@@ -102,7 +102,7 @@ class FeatureReader:
         self._kind = np.full(len(self.keys), _UNKNOWN, np.uint8)
         self._minimum = np.zeros(len(self.keys), np.float32)
         self._step = np.ones(len(self.keys), np.float32)
-        self._rows = self._read_counts()
+        self._rows, self._counted = self._read_counts(), False
         self._pid, self._descriptors = os.getpid(), {}
         self._dim: int | None = None
 
@@ -132,9 +132,10 @@ class FeatureReader:
     @property
     def num_frames(self) -> np.ndarray:
         """Frames of each utterance, int32, in the order of `keys`."""
-        unknown = np.flatnonzero(self._rows < 0)
-        for index in unknown.tolist():
-            self._header(index)
+        if not self._counted:
+            for index in np.flatnonzero(self._rows < 0).tolist():
+                self._header(index)
+            self._counted = True
         return self._rows
 
     def index(self, key: str) -> int:

@@ -145,7 +145,7 @@ def _features(
                 recipe = _recipe(data.path, key, recipes[key])
                 wave = apply_recipe(wave, recipe, source, numpy_generator(seed, "augment", key), rate)
             features = compute_fbank(wave, options)
-            if not np.isfinite(features).all() or features.std(axis=0).max() == 0:
+            if not np.isfinite(features).all() or np.ptp(features, axis=0).max() == 0:
                 raise BadAudio(f"{entry}: silent or constant in all frames")
             yield key, features
         except BadAudio as error:
@@ -170,7 +170,9 @@ class _Progress:
     def step(self) -> None:
         self._done += 1
         now = time.monotonic()
-        if now - self._last >= _REPORT_SECONDS:
+        if self._done == 1:
+            self._start = now  # the first utterance waits for the imports
+        elif now - self._last >= _REPORT_SECONDS:
             self._last = now
-            left = (now - self._start) * (self._total - self._done) / self._done
+            left = (now - self._start) * (self._total - self._done) / (self._done - 1)
             self._say(f"progress {self._done} of {self._total} utterances, about {left:.0f} s left")

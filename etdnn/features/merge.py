@@ -67,7 +67,7 @@ def check_features(scps: Sequence[Path], number: int = 200) -> str:
     means, deviations = [], []
     for index in chosen.tolist():
         features = reader.read(index)
-        if not np.isfinite(features).all() or features.std(axis=0).max() == 0:
+        if not np.isfinite(features).all() or np.ptp(features, axis=0).max() == 0:
             raise UserError(f"{scps[0]}: {reader.keys[index]}: features are not finite or constant (run stage 1 again)")
         means.append(features.mean())
         deviations.append(features.std())
