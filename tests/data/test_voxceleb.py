@@ -1,5 +1,9 @@
+import os
 import shutil
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -318,6 +322,32 @@ def test_the_command_ends_with_one_line(releases, tmp_path, capsys):
     assert main(["prepare-voxceleb", *options, str(tmp_path / "d")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["prepare-voxceleb", "--voxceleb1", str(tmp_path), str(tmp_path / "d")]) == 1
+
+
+def test_the_script_reads_db_sh_validates_and_skips(releases, noises, tmp_path, repository):
+    egs = tmp_path / "egs"
+    egs.mkdir()
+    for name in ("local", "utils"):
+        (egs / name).symlink_to(repository / name)
+    settings = releases | noises
+    (egs / "db.sh").write_text("".join(f"{name}='{path}'\n" for name, path in settings.items()))
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(repository),
+        "LC_ALL": "C",
+    }
+
+    def call(*options):
+        command = ["local/prepare_voxceleb.sh", *options, "data"]
+        return subprocess.run(command, cwd=egs, env=environment, capture_output=True, text=True)
+
+    refused = call()
+    assert refused.returncode == 1 and "--allow-partial goes on" in refused.stderr and not (egs / "data/train").exists()
+    made = call("--allow-partial", "true")
+    assert made.returncode == 0 and "test/trials_vox1_O_cleaned: " in made.stdout, made.stderr
+    assert "up to date" in call("--allow-partial=true").stdout
+    (tmp_path / "vox1" / "wav" / "id10270" / SESSIONS[0] / "00009.wav").write_bytes(b"")
+    assert "up to date" not in call("--allow-partial=true").stdout, "a new file goes unnoticed"
 
 
 def test_recordings_of_other_projects_are_no_voxceleb(tmp_path):
