@@ -11,6 +11,9 @@ Options:
   --phase NAME   take the supernet as this phase left it [the last]
   --crops N      training crops on which batch norm is measured, at most one per utterance [6000]
   --frames N     frames per crop [200]
+  --finetune BOOL      train the subnet on, as section 'finetune' of the training configuration says [false]
+  --train-config FILE  [conf/train.yaml]
+  --num-ranks N        processes of fine-tuning [1]
   --device NAME  auto, cpu or cuda [auto]
   --cmd COMMAND  how the job is run [utils/run.pl]
   --nj N         taken for the stages' common form; this is one job [1]
@@ -20,6 +23,9 @@ Options:
 phase=
 crops=6000
 frames=200
+finetune=false
+train_config=conf/train.yaml
+num_ranks=1
 device=auto
 cmd=utils/run.pl
 # shellcheck disable=SC2034  # see --help
@@ -50,6 +56,15 @@ if [ "$budget" != largest ]; then
 fi
 
 options="derive crops=$crops frames=$frames seed=$seed"
+derived=$model
+head=$(dirname "$supernet")/head.safetensors
+if [ "$finetune" = true ]; then
+  [ -f "$head" ] || fail "$head is missing; fine-tuning needs the head of the phase that the supernet comes from"
+  [ -f "$train_config" ] || fail "$train_config is missing"
+  options+=" finetune ranks=$num_ranks"
+  inputs+=("$head" "$train_config" "$data/train_all/feats.scp")
+  derived=$dir/derived.safetensors
+fi
 if [ "$force" = false ] && [ -f "$model" ] && stamp_current "$dir/.derive.stamp" "$options" "${inputs[@]}"; then
   echo "local/derive.sh: $model is up to date"
   exit 0
@@ -58,6 +73,16 @@ fi
 rm -f "$dir/.derive.stamp" "$dir/.score.stamp"
 mkdir -p "$dir/log"
 $cmd "$dir/log/derive.log" python3 -m etdnn derive --supernet "$supernet" --arch "$arch" --data "$data/train" \
-  --crops "$crops" --frames "$frames" --seed "$seed" --device "$device" --out "$model"
-grep -F "$model" "$dir/log/derive.log" | tail -n 1
+  --crops "$crops" --frames "$frames" --seed "$seed" --device "$device" --out "$derived"
+grep -F "$derived" "$dir/log/derive.log" | tail -n 1
+if [ "$finetune" = true ]; then
+  launcher=(python3)
+  [ "$num_ranks" -eq 1 ] || launcher=(python3 -m torch.distributed.run --standalone --nproc-per-node "$num_ranks")
+  export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see local/train_phase.sh
+  [ "$force" = false ] || rm -rf "$dir/finetune"
+  echo "local/derive.sh: fine-tuning; log: $dir/log/finetune.log"
+  $cmd --num-threads "$num_ranks" "$dir/log/finetune.log" "${launcher[@]}" -m etdnn finetune --config "$train_config" \
+    --model "$derived" --head "$head" --data "$data/train_all" --calibration "$data/train" --seed "$seed" \
+    --device "$device" --out "$model"
+fi
 stamp_write "$dir/.derive.stamp" "$options" "${inputs[@]}"

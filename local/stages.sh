@@ -35,6 +35,7 @@ params_budget=
 latency_budget=
 latency_table=
 phase=
+finetune=false
 trials=()
 defaults
 
@@ -65,6 +66,7 @@ Options (dashes or underscores; default in brackets):
   --latency-budget LIST with its unit, one or several: \"8ms\"; needs --latency-table
   --latency-table FILE  latencies measured on the target
   --phase NAME          search the supernet as this phase left it [the last phase]
+  --finetune true       stage 5 trains each subnet on, as the training configuration says [$finetune]
   --trials LIST         a trial list (repeatable): by file, stage 0 takes it in where the corpus leaves that to the user;
                         by name, stage 7 scores only the lists named [all of $datadir/test]
   --expdir DIR          models and results [$expdir]
@@ -143,7 +145,8 @@ if begin 5 "derive subnets"; then
   need 3 "$SUPERNET"
   for name in "${BUDGETS[@]}"; do
     [ "$name" = largest ] || need 4 "$expdir/search/$name/arch.txt"
-    run local/derive.sh --cmd "$cuda_cmd" "${COMMON[@]}" --device "$device" --phase "$phase" "$datadir" "$expdir" "$name"
+    run local/derive.sh --cmd "$cuda_cmd" "${COMMON[@]}" --device "$device" --phase "$phase" \
+      --finetune "$finetune" --train-config "$train_config" --num-ranks "$num_ranks" "$datadir" "$expdir" "$name"
   done
 fi
 

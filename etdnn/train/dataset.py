@@ -30,10 +30,11 @@ class TrainingSet:
 
     An item is what an epoch visits once: an utterance of one speaker. With `augmentation` >= 0 its stored copies
     (same `utt2uniq`, same speaker) stand in for it with that chance; else every copy is an item of its own. Raises
-    UserError when features or labels are missing, or when there are fewer than two speakers.
+    UserError when features or labels are missing, or when there are fewer than two speakers. Without `speed_copies`
+    their classes stay, but epochs do not visit them.
     """
 
-    def __init__(self, directory: str | Path, augmentation: float = -1.0):
+    def __init__(self, directory: str | Path, augmentation: float = -1.0, *, speed_copies: bool = True):
         directory = Path(directory)
         if not (directory / "feats.scp").is_file():
             raise UserError(f"{directory}/feats.scp is missing; stage 1 makes it: bash run.sh --stage 1")
@@ -49,23 +50,24 @@ class TrainingSet:
         index = {speaker: number for number, speaker in enumerate(self.speakers)}
         self.labels = np.fromiter((index[utt2spk[key]] for key in keys), np.int64, len(keys))
         self.augmentation = augmentation
-        self._members, self._starts = self._items(directory, keys)
+        visited = np.arange(len(keys)) if speed_copies else _own_speed(directory, keys)
+        self._members, self._starts = self._items(directory, keys, visited)
         self.hash = hash_text("\n".join(f"{key} {utt2spk[key]}" for key in keys))
 
-    def _items(self, directory: Path, keys: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _items(self, directory: Path, keys: list[str], visited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return utterance indices grouped by item, the original first in each, and where each group begins."""
-        numbers = np.arange(len(keys))
         if self.augmentation < 0 or not (directory / "utt2uniq").is_file():
-            return numbers, np.arange(len(keys) + 1)
+            return visited, np.arange(len(visited) + 1)
         originals = read_table(directory / "utt2uniq")
         groups: dict[tuple[str, int], list[int]] = {}
-        for number, key in enumerate(keys):
+        for number in visited.tolist():
+            key = keys[number]
             original = originals.get(key, key)
             original = originals.get(original, original)  # a noisy copy of a speed copy
             groups.setdefault((original, int(self.labels[number])), []).append(number)
         members = [sorted(group, key=lambda number: (len(keys[number]), keys[number])) for group in groups.values()]
         starts = np.cumsum([0, *map(len, members)])
-        return np.fromiter((number for group in members for number in group), np.int64, len(keys)), starts
+        return np.fromiter((number for group in members for number in group), np.int64, len(visited)), starts
 
     @property
     def items(self) -> int:
@@ -102,6 +104,14 @@ class TrainingSet:
         crops = torch.from_numpy(self.reader.read_crops(utterances, starts, frames)).transpose(1, 2)
         crops = normalise(crops, normalisation, 2).contiguous()
         return Batch(crops, torch.from_numpy(self.labels[utterances]), utterances)
+
+
+def _own_speed(directory: Path, keys: list[str]) -> np.ndarray:
+    """Return the indices of utterances that are not speed copies, by their recipes in utt2aug."""
+    path = directory / "utt2aug"
+    recipes = read_table(path) if path.is_file() else {}
+    plain = [number for number, key in enumerate(keys) if "speed=" not in recipes.get(key, "")]
+    return np.array(plain, dtype=np.int64)
 
 
 def mask(crops: Tensor, settings: SpecAugment, *purpose: int | str) -> Tensor:

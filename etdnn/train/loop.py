@@ -2,18 +2,19 @@
 
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from etdnn.errors import UserError
 from etdnn.files import write_text
 from etdnn.model.arch import Arch
-from etdnn.model.supernet import Supernet
+from etdnn.model.space import SearchSpace
 from etdnn.seeding import numpy_generator
 from etdnn.train.dataset import Batch, TrainingSet, mask
 from etdnn.train.journal import Journal
@@ -35,9 +36,14 @@ class InterruptedTrainingError(UserError):
 
 @dataclass
 class Stepper:
-    """What one optimiser step consists of; `take(step)` makes it and returns loss and accuracy."""
+    """What one optimiser step consists of; `take(step)` makes it and returns loss and accuracy.
 
-    supernet: Supernet
+    `network(x, arch)` gives embeddings: a supernet, or one static network. `archs(step)` names the subnets of a step;
+    it is a function of the step alone, so that all ranks and every resumed run agree.
+    """
+
+    network: nn.Module
+    archs: Callable[[int], list[Arch]]
     head: MarginHead
     data: TrainingSet
     settings: TrainSettings
@@ -46,22 +52,13 @@ class Stepper:
     seed: int
 
     def __post_init__(self):
-        self.space = self.phase.space(self.supernet.space)
         self.steps_per_epoch = self.data.items / self.settings.batch
         self.total = max(1, round(self.phase.epochs * self.steps_per_epoch))
-        parameters = [*self.supernet.parameters(), *self.head.parameters()]
+        parameters = [*self.network.parameters(), *self.head.parameters()]
         self.gradients = FlatGradients(parameters, self.ranks.device)
-        self.optimiser = make_optimiser(self.supernet, self.head, self.settings)
+        self.optimiser = make_optimiser(self.network, self.head, self.settings)
         self.scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.settings.precision == "fp16")
         self.stop_wanted = False
-
-    def archs(self, step: int) -> list[Arch]:
-        """Return the subnets of `step`: a function of (seed, phase, step), so that all ranks agree."""
-        chosen = []
-        for number, path in enumerate(self.phase.paths):
-            generator = numpy_generator(self.seed, "arch", self.phase.name, step, number)
-            chosen.append(self.space.sample(generator) if path == "random" else getattr(self.space, path))
-        return chosen
 
     def batches(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of `step`, normalised and masked."""
@@ -125,7 +122,7 @@ class Stepper:
     def _embed(self, crops: Tensor, arch: Arch) -> Tensor:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.precision, torch.float32)
         with torch.autocast(crops.device.type, kind, enabled=kind != torch.float32):
-            return self.supernet(crops, arch).float()
+            return self.network(crops, arch).float()
 
     def _distil(self, cosines: Tensor, embeddings: Tensor, teacher: tuple[Tensor, Tensor]) -> Tensor:
         weights = self.phase.distillation
@@ -143,7 +140,7 @@ class Stepper:
     def state(self) -> dict[str, Any]:
         """Return everything that later steps depend on."""
         return {
-            "supernet": self.supernet.state_dict(),
+            "network": self.network.state_dict(),
             "head": self.head.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -151,17 +148,17 @@ class Stepper:
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over a `state()`."""
-        self.supernet.load_state_dict(state["supernet"])
+        self.network.load_state_dict(state["network"])
         self.head.load_state_dict(state["head"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
 
 
-def make_optimiser(supernet: Supernet, head: MarginHead, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Return the optimiser over supernet and head; without `decay_all`, vectors and kernel matrices do not decay."""
+def make_optimiser(network: nn.Module, head: MarginHead, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Return the optimiser over network and head; without `decay_all`, vectors and kernel matrices do not decay."""
     options = settings.optimiser
     decayed, free = [], []
-    for name, parameter in [*supernet.named_parameters(), *head.named_parameters()]:
+    for name, parameter in [*network.named_parameters(), *head.named_parameters()]:
         spared = not options.decay_all and (parameter.ndim < 2 or name.startswith("kernels."))
         (free if spared else decayed).append(parameter)
     groups = [
@@ -173,6 +170,20 @@ def make_optimiser(supernet: Supernet, head: MarginHead, settings: TrainSettings
         return torch.optim.SGD(groups, lr=0.1, momentum=options.momentum, nesterov=options.nesterov, fused=True)
     kind = torch.optim.Adam if options.kind == "adam" else torch.optim.AdamW
     return kind(groups, lr=1e-3, fused=True)
+
+
+def drawn_archs(space: SearchSpace, phase: Phase, seed: int) -> Callable[[int], list[Arch]]:
+    """Return the function from step to the phase's subnets, drawn from (seed, phase, step, path)."""
+
+    def archs(step: int) -> list[Arch]:
+        return [
+            space.sample(numpy_generator(seed, "arch", phase.name, step, number))
+            if path == "random"
+            else getattr(space, path)
+            for number, path in enumerate(phase.paths)
+        ]
+
+    return archs
 
 
 def train(stepper: Stepper, directory: Path, journal: Journal) -> None:
@@ -188,7 +199,7 @@ def train(stepper: Stepper, directory: Path, journal: Journal) -> None:
     journal.begin(first, stepper.total)
     regular = max(1, round(settings.checkpoint_epochs * stepper.steps_per_epoch))
     _watch_signals(stepper)
-    stepper.supernet.train()
+    stepper.network.train()
     saved = time.monotonic()
     with ThreadPoolExecutor(1) as loader:
         ahead = loader.submit(stepper.batches, first) if first < stepper.total else None
@@ -228,6 +239,6 @@ def final_weights(stepper: Stepper, directory: Path) -> None:
     regular = max(1, round(stepper.settings.checkpoint_epochs * stepper.steps_per_epoch))
     steps = [step for step in checkpoints.steps() if step % regular == 0 or step == stepper.total][-average:]
     if average > 1 and len(steps) > 1:
-        stepper.supernet.load_state_dict(checkpoints.average(steps, "supernet"))
+        stepper.network.load_state_dict(checkpoints.average(steps, "network"))
         stepper.head.load_state_dict(checkpoints.average(steps, "head"))
         write_text(directory / "averaged.txt", "".join(f"{step}\n" for step in steps))

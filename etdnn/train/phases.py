@@ -16,7 +16,7 @@ from etdnn.model.supernet import Supernet
 from etdnn.seeding import seed_of, torch_generator
 from etdnn.train.dataset import TrainingSet
 from etdnn.train.journal import Journal
-from etdnn.train.loop import Stepper, final_weights, train
+from etdnn.train.loop import Stepper, drawn_archs, final_weights, train
 from etdnn.train.losses import MarginHead
 from etdnn.train.ranks import Ranks
 from etdnn.train.settings import TrainSettings
@@ -48,21 +48,24 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     ranks = Ranks(job.device)
     try:
         data = TrainingSet(job.data, settings.augmentation)
-        _check_batch(settings, data, ranks)
+        check_batch(settings, data, ranks)
         supernet, head = _begin(space, data, settings, job)
         supernet.to(ranks.device)
         head.to(ranks.device)
-        identity = _identity(settings, name, space, data, ranks, job)
+        identity = identity_of(settings, name, space, data, ranks, job)
         if ranks.first:
             if job.force and job.out.is_dir():
                 shutil.rmtree(job.out)
             job.out.mkdir(parents=True, exist_ok=True)
             check_identity(job.out / "training.json", identity, override=job.override)
         ranks.wait()
-        stepper = Stepper(supernet, head, data, settings, phase, ranks, job.seed)
+        drawn = phase.space(space)
+        archs = drawn_archs(drawn, phase, job.seed)
+        stepper = Stepper(supernet, archs, head, data, settings, phase, ranks, job.seed)
         journal = Journal(job.out, name, settings.batch, active=ranks.first)
         if ranks.first:
-            _announce(stepper)
+            announce(stepper)
+            print(f"phase {name} draws from {drawn.count():,} subnets")
         train(stepper, job.out, journal)
         if ranks.first:
             final_weights(stepper, job.out)
@@ -73,7 +76,8 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     return job.out / "supernet.safetensors"
 
 
-def _check_batch(settings: TrainSettings, data: TrainingSet, ranks: Ranks) -> None:
+def check_batch(settings: TrainSettings, data: TrainingSet, ranks: Ranks) -> None:
+    """Raise UserError when the batch does not divide over ranks and micro-batches or exceeds the training set."""
     parts = ranks.count * settings.accumulate
     if settings.batch % parts or settings.batch // parts < 2:
         raise UserError(
@@ -100,19 +104,24 @@ def _begin(
         raise UserError(
             f"{job.init}/supernet.safetensors: made for space {supernet.space.to_dict()}, not {space.to_dict()}"
         )
-    tensors, metadata = read_tensors(job.init / "head.safetensors")
-    if metadata["speakers"] != data.speakers:
-        raise UserError(
-            f"{job.init}/head.safetensors: knows {len(metadata['speakers'])} speakers, {job.data} has "
-            f"{len(data.speakers)} or others; train all phases on the same data"
-        )
-    if tensors["weight"].shape != head.weight.shape:
-        raise UserError(f"{job.init}/head.safetensors: made for another number of sub-centres")
-    head.load_state_dict(tensors)
+    load_head(head, job.init / "head.safetensors", data)
     return supernet, head
 
 
-def _identity(
+def load_head(head: MarginHead, path: Path, data: TrainingSet) -> None:
+    """Fill `head` from the file of an earlier phase; UserError when it is missing or knows other speakers."""
+    tensors, metadata = read_tensors(path)
+    if metadata["speakers"] != data.speakers:
+        raise UserError(
+            f"{path}: knows {len(metadata['speakers'])} speakers, the training data has {len(data.speakers)} or "
+            "others; train all phases on the same data"
+        )
+    if tensors["weight"].shape != head.weight.shape:
+        raise UserError(f"{path}: made for another number of sub-centres")
+    head.load_state_dict(tensors)
+
+
+def identity_of(
     settings: TrainSettings, name: str, space: SearchSpace, data: TrainingSet, ranks: Ranks, job: PhaseJob
 ) -> dict[str, Any]:
     """Return everything that the result depends on, flat, so that a difference can be named."""
@@ -126,7 +135,7 @@ def _identity(
             "settings": shared,
             "space": space.hash,
             "data": data.hash,
-            "frontend": _frontend(job.data).get("key", ""),
+            "frontend": read_frontend(job.data).get("key", ""),
             "init": hash_file(job.init / "supernet.safetensors") if job.init else "",
             "ranks": ranks.count,
             "threads": job.threads,
@@ -135,29 +144,30 @@ def _identity(
     )
 
 
-def _frontend(directory: Path) -> dict[str, Any]:
+def read_frontend(directory: Path) -> dict[str, Any]:
+    """Return the options of the front end that made the directory's features."""
     path = directory / "frontend.json"
     if not path.is_file():
         raise UserError(f"{path} is missing; stage 1 makes it: bash run.sh --stage 1")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _announce(stepper: Stepper) -> None:
+def announce(stepper: Stepper) -> None:
+    """Print how many utterances, items and classes there are, and how many utterances are wrapped."""
     data, phase = stepper.data, stepper.phase
     short = int((data.reader.num_frames < phase.frames).sum())
     print(
         f"{len(data.reader.keys)} utterances in {data.items} items of {len(data.speakers)} classes; "
-        f"{short} are shorter than the crop of {phase.frames} frames and are wrapped; "
-        f"phase {phase.name} draws from {stepper.space.count():,} subnets"
+        f"{short} are shorter than the crop of {phase.frames} frames and are wrapped"
     )
 
 
 def _save(stepper: Stepper, job: PhaseJob, identity: dict[str, Any]) -> None:
     metadata = {
-        "frontend": _frontend(job.data),
+        "frontend": read_frontend(job.data),
         "normalisation": stepper.settings.normalisation,
         "training": {**identity, "steps": stepper.total, "classes": len(stepper.data.speakers)},
     }
     head = {"format": 1, "kind": "head", "speakers": stepper.data.speakers}
     save_tensors(job.out / "head.safetensors", stepper.head.state_dict(), head)
-    save_supernet(job.out / "supernet.safetensors", stepper.supernet, metadata)
+    save_supernet(job.out / "supernet.safetensors", stepper.network, metadata)

@@ -133,6 +133,29 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class FineTune:
+    """Fine-tuning of one derived subnet (stage 5): longer crops, a larger margin, a low rate, usually no speed copies.
+
+    All classes of the head are kept; with `speed_copies` false only utterances at their own speed are visited.
+    """
+
+    epochs: float = 5.0
+    crop: float = 6.0
+    margin: float = 0.5
+    speed_copies: bool = False
+    schedule: Schedule = field(default_factory=lambda: Schedule("exponential", max=1e-4, min=2.5e-5))
+
+    def phase(self) -> Phase:
+        """Return the phase that this is; raises ValueError for what a phase does not allow."""
+        return Phase("finetune", self.epochs, self.crop, schedule=self.schedule)
+
+    def __post_init__(self):
+        self.phase()
+        if not 0 <= self.margin < 1.5:
+            raise ValueError("finetune: margin in [0, 1.5) is needed")
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """The whole training: what all phases share, and the phases in order.
 
@@ -151,6 +174,7 @@ class TrainSettings:
     loss: Loss = field(default_factory=Loss)
     optimiser: Optimiser = field(default_factory=Optimiser)
     spec_augment: SpecAugment = field(default_factory=SpecAugment)
+    finetune: FineTune = field(default_factory=FineTune)
     checkpoint_minutes: float = 10.0
     checkpoint_epochs: float = 1.0
     keep: int = 2

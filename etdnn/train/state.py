@@ -56,7 +56,7 @@ class Checkpoints:
                 self.path(step).unlink()
 
     def average(self, steps: list[int], part: str) -> dict[str, torch.Tensor]:
-        """Return the mean of tensors `part` ("supernet" or "head") over the checkpoints of `steps`."""
+        """Return the mean of tensors `part` ("network" or "head") over the checkpoints of `steps`."""
         total: dict[str, torch.Tensor] = {}
         for step in steps:
             for name, tensor in self.load(step, torch.device("cpu"))[part].items():

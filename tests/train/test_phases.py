@@ -13,10 +13,8 @@ import torch
 from etdnn.errors import UserError
 from etdnn.files import hash_file
 from etdnn.model.checkpoint import load_supernet
-from etdnn.train.loop import INTERRUPTED, Stepper
-from etdnn.train.losses import MarginHead
+from etdnn.train.loop import INTERRUPTED, drawn_archs
 from etdnn.train.phases import PhaseJob, train_phase
-from etdnn.train.ranks import Ranks
 from etdnn.train.settings import load_train_settings
 
 
@@ -30,7 +28,18 @@ def command(config, tmp_path, data, out, phase, init=None, ranks=1, extra=()):
     launcher = [sys.executable]
     if ranks > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    words = [*launcher, "-m", "etdnn", "train", "--config", config, "--space", tmp_path / "space.yaml", "--phase", phase]
+    words = [
+        *launcher,
+        "-m",
+        "etdnn",
+        "train",
+        "--config",
+        config,
+        "--space",
+        tmp_path / "space.yaml",
+        "--phase",
+        phase,
+    ]
     words += ["--data", data, "--out", out, "--device", "cpu", *(["--init", init] if init else []), *extra]
     return [str(word) for word in words]
 
@@ -65,21 +74,11 @@ def test_stored_statistics_do_not_move_in_training(config, space, training_set, 
             assert torch.equal(value, torch.zeros_like(value)), name
 
 
-def test_every_path_is_drawn_from_seed_and_step(config, space, training_set, tmp_path):
+def test_every_path_is_drawn_from_seed_and_step(config, space):
     settings = load_train_settings(config)
-    from etdnn.model.supernet import Supernet
-    from etdnn.train.dataset import TrainingSet
-
-    data = TrainingSet(training_set)
-
-    def stepper(seed):
-        head = MarginHead(12, 4, settings.loss)
-        head.reset(torch.Generator())
-        return Stepper(Supernet(space), head, data, settings, settings.phase("all"), Ranks("cpu"), seed)
-
-    one, two, other = stepper(0), stepper(0), stepper(1)
-    paths = [one.archs(step) for step in range(30)]
-    assert paths == [two.archs(step) for step in range(30)] != [other.archs(step) for step in range(30)]
+    one, two, other = (drawn_archs(space, settings.phase("all"), seed) for seed in (0, 0, 1))
+    paths = [one(step) for step in range(30)]
+    assert paths == [two(step) for step in range(30)] != [other(step) for step in range(30)]
     assert all(path[0] == space.largest and path[2] == space.smallest for path in paths)
     assert len({path[1] for path in paths}) > 10
 
@@ -94,9 +93,7 @@ def test_resume_after_an_interruption_follows_the_unbroken_run(config, space, tr
     assert [path.name for path in checkpoints.iterdir()] == ["step-00000006.pt"]
     train(config, space, training_set, tmp_path / "broken")
     for file in ("supernet", "head"):
-        assert hash_file(tmp_path / f"whole/{file}.safetensors") == hash_file(
-            tmp_path / f"broken/{file}.safetensors"
-        )
+        assert hash_file(tmp_path / f"whole/{file}.safetensors") == hash_file(tmp_path / f"broken/{file}.safetensors")
     assert (tmp_path / "whole/train.jsonl").read_text().count("\n") == (
         tmp_path / "broken/train.jsonl"
     ).read_text().count("\n")
@@ -104,7 +101,7 @@ def test_resume_after_an_interruption_follows_the_unbroken_run(config, space, tr
 
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_sigterm_writes_a_checkpoint_and_resumes_to_the_bit(config, space, training_set, tmp_path, ranks):
-    long = config.read_text().replace("epochs: 3\n    crop: 0.3\n    margin", "epochs: 15\n    crop: 0.3\n    margin")
+    long = config.read_text().replace("epochs: 3\n    crop: 0.3\n    margin", "epochs: 6\n    crop: 0.3\n    margin")
     config.write_text(long)
     out = tmp_path / "run"
     words = command(config, tmp_path, training_set, out, "largest", ranks=ranks)
@@ -225,9 +222,7 @@ def test_a_full_disc_leaves_the_last_checkpoint(config, space, training_set, tmp
     train(config, space, training_set, out)
     kept = shutil.copytree(out, tmp_path / "kept")
     words = command(config, tmp_path, training_set, out, "largest", extra=["--force"])
-    result = subprocess.run(
-        ["bash", "-c", 'ulimit -f 8; exec "$@"', "_", *words], capture_output=True, text=True
-    )
+    result = subprocess.run(["bash", "-c", 'ulimit -f 8; exec "$@"', "_", *words], capture_output=True, text=True)
     assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith("etdnn train: error:")
     assert (kept / "supernet.safetensors").is_file()

@@ -1,0 +1,140 @@
+"""Fine-tuning of a derived subnet: the static network goes on alone, with the head of the phase it came from."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from etdnn.data.ark import FeatureReader
+from etdnn.embed.batchnorm import calibration_batches, calibration_hash, reestimate
+from etdnn.errors import UserError
+from etdnn.files import hash_file
+from etdnn.model.arch import Arch
+from etdnn.model.checkpoint import read_subnet, save_subnet
+from etdnn.model.tdnn import Tdnn
+from etdnn.scoring.embeddings import weights_hash
+from etdnn.train.dataset import TrainingSet
+from etdnn.train.journal import Journal
+from etdnn.train.loop import Stepper, final_weights, train
+from etdnn.train.losses import MarginHead
+from etdnn.train.phases import announce, check_batch, load_head, read_frontend
+from etdnn.train.ranks import Ranks
+from etdnn.train.settings import TrainSettings
+from etdnn.train.state import check_identity, flatten
+
+
+@dataclass(frozen=True)
+class FineTuneJob:
+    """Files of one fine-tuning: `model` (derived subnet) and `head` (of the last phase) in, `out` (a model file) made.
+
+    `data` is the training data with copies, `calibration` the one that batch norm is measured on.
+    """
+
+    model: Path
+    head: Path
+    data: Path
+    calibration: Path
+    out: Path
+    seed: int
+    device: str = "auto"
+    threads: int = 1
+    override: bool = False
+
+
+class OneArch(nn.Module):
+    """A static network behind the interface of a supernet: whatever arch is asked for, it is this one."""
+
+    def __init__(self, net: Tdnn):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, _arch: Arch) -> Tensor:
+        """(batch, in_feats, frames) to (batch, embedding)."""
+        return self.net(x)
+
+
+def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
+    """Train the subnet of `job.model` on as `settings.finetune` says, measure its batch norms anew, write `job.out`.
+
+    Resumes like a phase; its checkpoints and journal lie in `finetune/` beside `job.out`. UserError when the model
+    has no head, another front end or other speakers.
+    """
+    torch.set_num_threads(job.threads)
+    if not job.head.is_file():
+        raise UserError(
+            f"{job.head}: no such head; fine-tuning needs the class directions that the supernet was trained with, "
+            "which a subnet file does not hold: keep the folder of the last phase"
+        )
+    net, metadata = read_subnet(job.model)
+    if metadata["frontend"].get("key") != read_frontend(job.data).get("key"):
+        raise UserError(f"{job.data}: its features are of another front end than {job.model}; make them with stage 1")
+    options = settings.finetune
+    loss = dataclasses.replace(settings.loss, margin=options.margin)
+    settings = dataclasses.replace(settings, loss=loss, normalisation=metadata["normalisation"])
+    ranks = Ranks(job.device)
+    try:
+        data = TrainingSet(job.data, settings.augmentation, speed_copies=options.speed_copies)
+        check_batch(settings, data, ranks)
+        head = MarginHead(net.embedding.out_features, len(data.speakers), loss)
+        load_head(head, job.head, data)
+        network = OneArch(net).to(ranks.device)
+        head.to(ranks.device)
+        folder = job.out.parent / "finetune"
+        identity = _identity(settings, data, ranks, job)
+        if ranks.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            check_identity(folder / "training.json", identity, override=job.override)
+        ranks.wait()
+        stepper = Stepper(network, lambda _step: [net.arch], head, data, settings, options.phase(), ranks, job.seed)
+        if ranks.first:
+            announce(stepper)
+        train(stepper, folder, Journal(folder, "finetune", settings.batch, active=ranks.first))
+        if ranks.first:
+            final_weights(stepper, folder)
+            _save(net.cpu(), metadata, identity, job)
+        ranks.wait()
+    finally:
+        ranks.close()
+    return job.out
+
+
+def _identity(settings: TrainSettings, data: TrainingSet, ranks: Ranks, job: FineTuneJob) -> dict:
+    shared = {key: value for key, value in dataclasses.asdict(settings).items() if key != "phases"}
+    for key in ("keep", "checkpoint_minutes"):
+        shared.pop(key)
+    return flatten(
+        {
+            "seed": job.seed,
+            "settings": shared,
+            "model": hash_file(job.model),
+            "head": hash_file(job.head),
+            "data": data.hash,
+            "ranks": ranks.count,
+            "threads": job.threads,
+            "device": ranks.device.type,
+        }
+    )
+
+
+def _save(net: Tdnn, metadata: dict, identity: dict, job: FineTuneJob) -> None:
+    """Measure the batch norms on the crops that the derived subnet was measured on, and write the file."""
+    crops = metadata["calibration"]
+    batches = calibration_batches(
+        FeatureReader(job.calibration / "feats.scp"),
+        metadata["normalisation"],
+        seed=crops["seed"],
+        crops=crops["crops"],
+        frames=crops["frames"],
+        batch=crops["batch"],
+    )
+    reestimate(net.eval(), batches)
+    changed = {
+        "calibration": {**crops, "hash": calibration_hash(batches)},
+        "weights": weights_hash(net),
+        "finetuning": identity,
+        "results": [],
+        "thresholds": {},
+    }
+    save_subnet(job.out, net, {**metadata, **changed})

@@ -1,0 +1,71 @@
+import dataclasses
+
+import pytest
+import torch
+
+from etdnn.data.datadir import write_table
+from etdnn.embed.batchnorm import calibration_batches, reestimate
+from etdnn.errors import UserError
+from etdnn.files import hash_file
+from etdnn.model.checkpoint import load_supernet, read_subnet, save_subnet
+from etdnn.train.dataset import TrainingSet
+from etdnn.train.finetune import FineTuneJob, finetune
+from etdnn.train.phases import PhaseJob, train_phase
+from etdnn.train.settings import FineTune, Schedule, load_train_settings
+
+
+@pytest.fixture
+def job(config, space, training_set, tmp_path):
+    """A derived subnet of a supernet that was trained for three epochs."""
+    settings = load_train_settings(config)
+    path = train_phase(settings, "largest", space, PhaseJob(training_set, tmp_path / "largest", None, 0, "cpu"))
+    supernet = load_supernet(path)
+    net = supernet.derive("1-16-8-3-3-24")
+    calibration = {"seed": 0, "crops": 16, "frames": 30, "batch": 8}
+    reestimate(net, calibration_batches(TrainingSet(training_set).reader, "mean", **calibration))
+    save_subnet(tmp_path / "derived.safetensors", net, {**supernet.metadata, "calibration": calibration})
+    return FineTuneJob(
+        tmp_path / "derived.safetensors", tmp_path / "largest/head.safetensors", training_set, training_set,
+        tmp_path / "out/model.safetensors", seed=0, device="cpu",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def settings(config):
+    options = FineTune(epochs=2, crop=0.4, margin=0.3, schedule=Schedule("exponential", max=1e-3, min=1e-4))
+    return dataclasses.replace(load_train_settings(config), finetune=options)
+
+
+def test_weights_move_arch_and_front_end_stay(settings, job):
+    finetune(settings, job)
+    before, old = read_subnet(job.model)
+    after, new = read_subnet(job.out)
+    assert after.arch == before.arch and after.calibrated and new["frontend"] == old["frontend"]
+    assert new["finetuning"]["settings.finetune.margin"] == 0.3
+    assert not torch.equal(before.stem.conv.weight, after.stem.conv.weight)
+    assert torch.allclose(before.stem.conv.weight, after.stem.conv.weight, atol=0.05)
+
+
+def test_a_broken_run_follows_the_unbroken_one(settings, job, tmp_path):
+    finetune(settings, job)
+    other = dataclasses.replace(job, out=tmp_path / "other/model.safetensors")
+    finetune(settings, other)
+    (tmp_path / "other/finetune/checkpoints/step-00000006.pt").unlink()
+    other.out.unlink()
+    finetune(settings, other)
+    assert hash_file(job.out) == hash_file(other.out)
+
+
+def test_without_the_head_the_reason_is_given(settings, job, tmp_path):
+    with pytest.raises(UserError, match="class directions"):
+        finetune(settings, dataclasses.replace(job, head=tmp_path / "none.safetensors"))
+
+
+def test_speed_copies_keep_their_classes_but_are_not_visited(training_set):
+    speakers = TrainingSet(training_set).speakers
+    fast = [key for key in TrainingSet(training_set).reader.keys if key.startswith("s3-")]
+    write_table(training_set / "utt2aug", dict.fromkeys(fast, "speed=1.1"))
+    data = TrainingSet(training_set, speed_copies=False)
+    assert data.speakers == speakers and data.items == 36
+    seen = {data.reader.keys[number] for step in range(6) for number in data.draw(0, "p", step, 6, 30)[0]}
+    assert len(seen) == 36 and not seen & set(fast)
