@@ -5,6 +5,8 @@ into a narrower one. `subnet_weights` maps them to the state of `Tdnn(arch)`: vi
 differentiable throughout. There is no second network. Source: reference/efficienttdnn.md, section 3.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -100,6 +102,7 @@ def subnet_weights(state: Weights, kernels: Weights, largest: Arch, arch: Arch) 
     the first w0 channels of the first D blocks; pooled statistics keep a prefix of each half (means, deviations).
     """
     width, cat = arch.widths[0], arch.cat
+    hidden = width // SE_REDUCTION
     result: Weights = {}
 
     def narrow_kernel(name: str, weight: Tensor, size: int) -> Tensor:
@@ -117,42 +120,97 @@ def subnet_weights(state: Weights, kernels: Weights, largest: Arch, arch: Arch) 
     def prefix(size: int):
         return lambda vector: vector[:size]
 
-    result["stem.conv.weight"] = narrow_kernel("stem", state["stem.conv.weight"][:width], arch.kernels[0])
+    stem = state["stem.conv.weight"]
+    stem = cut(stem, lambda weight: weight[:width], (width, *stem.shape[1:]))
+    result["stem.conv.weight"] = narrow_kernel("stem", stem, arch.kernels[0])
     norm("stem.norm", prefix(width))
     for index in range(arch.depth):
         block, inner, kernel = f"blocks.{index}", arch.widths[index + 1], arch.kernels[index + 1]
         group = inner // RES2_SCALE
-        result[f"{block}.first.conv.weight"] = take_groups(
-            state[f"{block}.first.conv.weight"][:, :width], RES2_SCALE, group
+        result[f"{block}.first.conv.weight"] = cut(
+            state[f"{block}.first.conv.weight"],
+            lambda weight, group=group: _groups(weight, RES2_SCALE, group)[:, :, :width],
+            (inner, width, 1),
         )
         norm(f"{block}.first.norm", lambda vector, group=group: take_groups(vector, RES2_SCALE, group))
         for stage in range(RES2_SCALE - 1):
             name = f"{block}.res2.stages.{stage}"
-            weight = state[f"{name}.conv.weight"][:group, :group]
+            weight = cut(
+                state[f"{name}.conv.weight"],
+                lambda weight, group=group: weight[:group, :group],
+                (group, group, largest.kernels[index + 1]),
+            )
             result[f"{name}.conv.weight"] = narrow_kernel(name, weight, kernel)
             norm(f"{name}.norm", prefix(group))
-        last = state[f"{block}.last.conv.weight"][:width]
-        result[f"{block}.last.conv.weight"] = take_groups(last.transpose(0, 1), RES2_SCALE, group).transpose(0, 1)
+        result[f"{block}.last.conv.weight"] = cut(
+            state[f"{block}.last.conv.weight"],
+            lambda weight, group=group: weight[:width].unflatten(1, (RES2_SCALE, -1))[:, :, :group],
+            (width, inner, 1),
+        )
         norm(f"{block}.last.norm", prefix(width))
-        hidden = width // SE_REDUCTION
-        result[f"{block}.se.squeeze.weight"] = state[f"{block}.se.squeeze.weight"][:hidden, :width]
+        result[f"{block}.se.squeeze.weight"] = cut(
+            state[f"{block}.se.squeeze.weight"], lambda weight: weight[:hidden, :width], (hidden, width)
+        )
         result[f"{block}.se.squeeze.bias"] = state[f"{block}.se.squeeze.bias"][:hidden]
-        result[f"{block}.se.excite.weight"] = state[f"{block}.se.excite.weight"][:width, :hidden]
+        result[f"{block}.se.excite.weight"] = cut(
+            state[f"{block}.se.excite.weight"], lambda weight: weight[:width, :hidden], (width, hidden)
+        )
         result[f"{block}.se.excite.bias"] = state[f"{block}.se.excite.bias"][:width]
-    aggregation = state["aggregation.weight"][:cat].squeeze(2).unflatten(1, (largest.depth, largest.widths[0]))
-    result["aggregation.weight"] = aggregation[:, : arch.depth, :width].flatten(1).unsqueeze(2)
-    result["pooling.down.weight"] = state["pooling.down.weight"][:, :cat]
-    result["pooling.up.weight"] = state["pooling.up.weight"][:cat]
+    result["aggregation.weight"] = cut(
+        state["aggregation.weight"],
+        lambda weight: weight[:cat].unflatten(1, (largest.depth, -1))[:, : arch.depth, :width],
+        (cat, arch.depth * width, 1),
+    )
+    down = state["pooling.down.weight"]
+    result["pooling.down.weight"] = cut(down, lambda weight: weight[:, :cat], (down.shape[0], cat, 1))
+    up = state["pooling.up.weight"]
+    result["pooling.up.weight"] = cut(up, lambda weight: weight[:cat], (cat, up.shape[1], 1))
     norm("pooling_norm", lambda vector: take_groups(vector, 2, cat))
     linear = state["embedding.weight"]
-    result["embedding.weight"] = take_groups(linear.transpose(0, 1), 2, cat).transpose(0, 1)
+    result["embedding.weight"] = cut(
+        linear, lambda weight: weight.unflatten(1, (2, -1))[:, :, :cat], (linear.shape[0], 2 * cat)
+    )
     result["embedding.bias"] = state["embedding.bias"]
     norm("embedding_norm", lambda vector: vector)
     return result
+
+
+class _Cut(torch.autograd.Function):
+    """A part of a tensor as a contiguous copy, because strided weights slow convolutions down.
+
+    The gradient is added to that part of a parameter's `.grad` where there is one, as in training: a gradient of full
+    size, zero but for the part, would cost a small subnet more than its own backward pass. Without a `.grad` such a
+    gradient is returned, one per tensor where chained slices would make one each.
+    """
+
+    @staticmethod
+    def forward(ctx, full: Tensor, part: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
+        ctx.part, ctx.full = part, full
+        return part(full).clone(memory_format=torch.contiguous_format).view(shape)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, None, None]:
+        if ctx.full.is_leaf and ctx.full.grad is not None:
+            place = ctx.part(ctx.full.grad)
+            place.add_(gradient.view(place.shape))
+            return None, None, None
+        full = torch.zeros_like(ctx.full)
+        place = ctx.part(full)
+        place.copy_(gradient.view(place.shape))
+        return full, None, None
+
+
+def cut(full: Tensor, part: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
+    """Return the view `part(full)` as a differentiable tensor of `shape`; `full` itself where nothing is cut off."""
+    return full if full.shape == shape else _Cut.apply(full, part, shape)
+
+
+def _groups(x: Tensor, groups: int, size: int) -> Tensor:
+    return x.unflatten(0, (groups, -1))[:, :size]
 
 
 def take_groups(x: Tensor, groups: int, size: int) -> Tensor:
     """Return the first `size` of each of `groups` equal parts of the first dimension of `x`."""
     if x.shape[0] == groups * size:
         return x
-    return x.unflatten(0, (groups, x.shape[0] // groups))[:, :size].flatten(0, 1)
+    return _groups(x, groups, size).flatten(0, 1)

@@ -167,6 +167,20 @@ def test_gradients_are_those_of_the_static_network(alive):
     torch.testing.assert_close(part, expected, atol=1e-4 * expected.abs().max().item(), rtol=0)
 
 
+@pytest.mark.parametrize("text", ["2-16-24-16-1-3-5-24", "3-32-32-32-32-5-5-5-5-40"])
+def test_gradients_add_to_those_that_are_there(alive, text):
+    x, direction = torch.randn(6, 20, 50), torch.randn(6, 12)
+    alive.train()
+    (alive(x, Arch.parse(text)) * direction).sum().backward()
+    fresh = {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in alive.named_parameters()}
+    for parameter in alive.parameters():
+        parameter.grad = torch.full_like(parameter, 0.5)
+    (alive(x, Arch.parse(text)) * direction).sum().backward()
+    for name, parameter in alive.named_parameters():
+        scale = fresh[name].abs().max().item() + 1
+        torch.testing.assert_close(parameter.grad, fresh[name] + 0.5, atol=1e-6 * scale, rtol=1e-5)
+
+
 def test_a_training_step_leaves_the_stored_statistics(tiny):
     before = {name: value.clone() for name, value in tiny.state_dict().items()}
     tiny.train()
