@@ -67,6 +67,7 @@ Options (dashes or underscores; default in brackets):
   --latency-table FILE  latencies measured on the target
   --phase NAME          search the supernet as this phase left it [the last phase]
   --finetune true       stage 5 trains each subnet on, as the training configuration says [$finetune]
+  --finetune true       train each derived subnet on, as section finetune of the training configuration says [$finetune]
   --trials LIST         a trial list (repeatable): by file, stage 0 takes it in where the corpus leaves that to the user;
                         by name, stage 7 scores only the lists named [all of $datadir/test]
   --expdir DIR          models and results [$expdir]
@@ -136,7 +137,7 @@ fi
 if begin 4 "search"; then
   need 1 "$datadir/dev/feats.scp"
   need 3 "$SUPERNET"
-  run local/search.sh --cmd "$train_cmd" "${COMMON[@]}" --search-config "$search_config" --phase "$phase" \
+  run local/search.sh --cmd "$gpu_job_cmd" "${COMMON[@]}" --device "$device" --search-config "$search_config" --phase "$phase" \
     --macs-budget "$macs_budget" --params-budget "$params_budget" --latency-budget "$latency_budget" \
     --latency-table "$latency_table" "$datadir" "$expdir"
 fi
@@ -145,7 +146,7 @@ if begin 5 "derive subnets"; then
   need 3 "$SUPERNET"
   for name in "${BUDGETS[@]}"; do
     [ "$name" = largest ] || need 4 "$expdir/search/$name/arch.txt"
-    run local/derive.sh --cmd "$cuda_cmd" "${COMMON[@]}" --device "$device" --phase "$phase" \
+    run local/derive.sh --cmd "$gpu_job_cmd" "${COMMON[@]}" --device "$device" --phase "$phase" \
       --finetune "$finetune" --train-config "$train_config" --num-ranks "$num_ranks" "$datadir" "$expdir" "$name"
   done
 fi
@@ -153,7 +154,7 @@ fi
 if begin 6 "embeddings"; then
   for name in "${BUDGETS[@]}"; do
     need 5 "$expdir/subnet/$name/model.safetensors"
-    run local/embed.sh --cmd "$cuda_cmd" "${COMMON[@]}" --device "$device" "$datadir" "$expdir" "$name"
+    run local/embed.sh --cmd "$gpu_job_cmd" "${COMMON[@]}" --device "$device" "$datadir" "$expdir" "$name"
   done
 fi
 

@@ -8,6 +8,7 @@ EXAMPLES = {"macs": "204M 571M", "params": "500K 2M", "latency": "8ms"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--space", help="the search space (YAML file or published name) whose smallest subnet must fit")
+    parser.add_argument("--search-config", help="options of stage 4; a space named there comes before --space")
     for kind, example in EXAMPLES.items():
         parser.add_argument(f"--{kind}-budget", default="", help=f'one or several, for example "{example}"')
 
@@ -18,7 +19,13 @@ def run(args: argparse.Namespace) -> None:
     from etdnn.model import SearchSpace
     from etdnn.model.budget import Budget
 
-    space = SearchSpace.find(args.space) if args.space else None
+    name = args.space
+    if args.search_config:
+        from etdnn.search.settings import SearchSettings
+        from etdnn.settings import load_settings
+
+        name = load_settings(SearchSettings, args.search_config).space or name
+    space = SearchSpace.find(name) if name else None
     kinds: dict[str, str] = {}
     for kind in EXAMPLES:
         for text in getattr(args, f"{kind}_budget").split():

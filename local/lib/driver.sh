@@ -76,7 +76,6 @@ check_options() {
   for name in nj num_ranks; do
     [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "--${name//_/-} '${!name}' is not a number of at least 1" 2
   done
-  [[ $force =~ ^(true|false)$ ]] || die "--force '$force' is neither true nor false" 2
   [ "$stage" -le "$LAST_STAGE" ] || die "there is no stage $stage; the last is $LAST_STAGE" 2
   [ "$stage" -le "$stop_stage" ] || die "nothing to do: --stage $stage is behind --stop-stage $stop_stage" 2
   [ "$stop_stage" -le "$LAST_STAGE" ] || stop_stage=$LAST_STAGE
@@ -162,8 +161,8 @@ read_phases() {
 # subnet stops here, before hours of training
 read_budgets() {
   local names
-  names=$(python3 -m etdnn budgets --space "$space_config" --macs-budget "$macs_budget" \
-    --params-budget "$params_budget" --latency-budget "$latency_budget") || exit
+  names=$(python3 -m etdnn budgets --space "$space_config" --search-config "$search_config" \
+    --macs-budget "$macs_budget" --params-budget "$params_budget" --latency-budget "$latency_budget") || exit
   readarray -t BUDGETS <<<"${names:+$names$'\n'}largest"
 }
 

@@ -18,7 +18,7 @@ case $name in
   prepare_toy) mkdir -p data/train; touch data/train/wav.scp ;;
   make_features) mkdir -p data/train_all data/dev; touch data/{train_all,dev}/feats.scp ;;
   train_phase) phase=${*: -3:1}; mkdir -p "$last/$phase"; touch "$last/$phase/supernet.safetensors" "$last/supernet" ;;
-  search) mkdir -p "$last"/search/{204M,571M,900Kparams}; touch "$last"/search/{204M,571M,900Kparams}/arch.txt ;;
+  search) mkdir -p "$last"/search/{204M,571M,900K}; touch "$last"/search/{204M,571M,900K}/arch.txt ;;
   derive) exp=${*: -2:1}; mkdir -p "$exp/subnet/$last"; touch "$exp/subnet/$last/model.safetensors" ;;
   embed) exp=${*: -2:1}; mkdir -p "$exp/subnet/$last/embeddings"; touch "$exp/subnet/$last/embeddings/test.scp" ;;
   score) exp=${*: -2:1}; touch "$exp/results.tsv" ;;
@@ -64,6 +64,7 @@ class FakeEgs:
         (self.folder / "conf").mkdir()
         phases = "".join(f"- {{name: {name}, epochs: 1}}\n" for name in ("largest", "kernel", "depth"))
         (self.folder / "conf" / "train.yaml").write_text(f"phases:\n{phases}")
+        (self.folder / "conf" / "search.yaml").write_text("samples: 10\n")
         (self.folder / "run.sh").write_text(RUN)
 
     def run(self, *options: str, cwd: Path | None = None, script: str = "run.sh") -> subprocess.CompletedProcess:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,15 @@ copies:
     mixture: {noise: 1, reverb: 1}
 noise: {snr: [5, 15], sources: [1, 1]}
 """,
+    "search.yaml": """
+samples: 12
+rounds: 1
+candidates: 2
+finalists: 2
+evaluations: 200
+bootstrap: 20
+measurement: {calibration_crops: 32, calibration_frames: 100, dev_crops: 1, dev_frames: 100}
+""",
 }
 
 
@@ -47,6 +57,24 @@ def make_corpus(folder: Path) -> Path:
     words = [word for name, count in CORPUS.items() for word in (f"--{name}", str(count))]
     command = [sys.executable, "-m", "etdnn", "synthesise-corpus", "--nj", "2", *words, str(folder)]
     subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def make_egs(root: Path, name: str) -> Path:
+    """Make `root`/egs/NAME by new_egs.sh in a copy of this checkout's shell half; return the folder.
+
+    The package and tools/ are this checkout's own; conf/ is made small.
+    """
+    if not (root / "utils").exists():
+        for part in ("local", "utils", "egs/own"):
+            shutil.copytree(REPOSITORY / part, root / part, symlinks=True,
+                            ignore=shutil.ignore_patterns("data", "exp", "fbank"))  # fmt: skip
+        for part in ("etdnn", "tools", "setup.py"):
+            (root / part).symlink_to(REPOSITORY / part)
+    folder = root / "egs" / name
+    subprocess.run(["bash", root / "utils/new_egs.sh", folder], env=environment(), check=True, capture_output=True)
+    for file, text in CONFIGURATIONS.items():
+        (folder / "conf" / file).write_text(text)
     return folder
 
 
@@ -68,10 +96,10 @@ class Recipe:
 
     def kill_when(self, condition, *options: str, patience: float = 120) -> bool:
         """Start run.sh, kill it and all it started as soon as `condition()`; return False if it ended before."""
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(
-            self.call(*options), cwd=self.folder.parent, env=environment() | {"ETDNN_TEST_RUN": str(os.getpid())},
-            start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            self.call(*options), cwd=self.folder.parent, env=environment(), start_new_session=True, **quiet
+        )
         deadline = time.monotonic() + patience
         while process.poll() is None and not condition() and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -2,11 +2,9 @@
 
 import csv
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
-from helpers.recipe import CONFIGURATIONS, Recipe, environment, make_corpus
+from helpers.recipe import Recipe, make_corpus, make_egs
 
 from etdnn.model import Arch
 from etdnn.model.budget import Budget
@@ -15,22 +13,12 @@ from etdnn.model.cost import arch_macs
 BUDGETS = ("4M", "8M")
 
 
-def write_configurations(folder: Path) -> None:
-    for name, text in CONFIGURATIONS.items():
-        (folder / "conf" / name).write_text(text)
-
-
 @pytest.fixture(scope="module")
 def recipe(repository, tmp_path_factory):
     """A new egs on a new corpus; nothing of it has run."""
     root = tmp_path_factory.mktemp("recipe")
     corpus = make_corpus(root / "corpus")
-    folder = root / "egs with blanks" / "toy"
-    folder.parent.mkdir()
-    subprocess.run(
-        ["bash", repository / "utils/new_egs.sh", folder], env=environment(), check=True, capture_output=True
-    )
-    write_configurations(folder)
+    folder = make_egs(root / "checkout with blanks", "toy")
     options = ["--corpus", corpus / "wav", "--split", corpus / "speakers.tsv", "--trials", corpus / "trials.txt",
                "--musan", corpus / "noise", "--rirs", corpus / "rirs", "--nj", "2", "--num-ranks", "1",
                "--macs-budget", " ".join(BUDGETS)]  # fmt: skip
@@ -74,15 +62,14 @@ def test_all_stages_leave_what_they_promise(recipe, unbroken):
         assert (recipe.folder / "data" / name / "feats.scp").is_file()
 
 
-def test_a_new_egs_copies_nothing_of_local_and_utils(repository, recipe, unbroken):
+def test_a_new_egs_copies_nothing_of_local_and_utils(recipe, unbroken):
+    root = recipe.folder.parents[1]
     for name in ("local", "utils"):
         assert (recipe.folder / name).is_symlink()
-        assert (recipe.folder / name).resolve() == repository / name
-    shared = {
-        path.read_bytes() for name in ("local", "utils") for path in (repository / name).rglob("*.*") if path.is_file()
-    }
-    own = [path for path in recipe.folder.rglob("*.sh") if path.parent == recipe.folder]
-    assert {path.name for path in own} >= {"run.sh", "path.sh", "cmd.sh"}
+        assert (recipe.folder / name).resolve() == root / name
+    shared = {path.read_bytes() for name in ("local", "utils") for path in (root / name).rglob("*.*") if path.is_file()}
+    own = [path for path in recipe.folder.iterdir() if path.is_file()]
+    assert {path.name for path in own} == {"run.sh", "path.sh", "cmd.sh"}
     assert not [path for path in own if path.read_bytes() in shared]
 
 
@@ -124,12 +111,8 @@ MOMENTS = {
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_every_stage_gives_the_same_bytes(repository, recipe, unbroken, tmp_path):
-    folder = tmp_path / "again"
-    subprocess.run(
-        ["bash", repository / "utils/new_egs.sh", folder], env=environment(), check=True, capture_output=True
-    )
-    write_configurations(folder)
+def test_a_run_killed_in_every_stage_gives_the_same_bytes(recipe, unbroken, tmp_path):
+    folder = make_egs(tmp_path, "toy")
     again = Recipe(folder, recipe.options)
     killed = [
         stage
