@@ -40,7 +40,8 @@ def evolve(
     ones among them. A space with no more than `evaluations` subnets is enumerated. Same seed, same result.
     Raises UserError when a budget is below the smallest subnet (naming the floor) or nothing has a finite value.
     """
-    return _search(_evolution, space, objective, _budgets(macs, params, latency), latency_table, evaluations, seed, start)
+    budgets = _budgets(macs, params, latency)
+    return _search(_evolution, space, objective, budgets, latency_table, evaluations, seed, start)
 
 
 def random(

@@ -10,7 +10,7 @@ import numpy as np
 
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch, arch_to_row, row_to_arch
-from etdnn.model.cost import macs
+from etdnn.model.cost import macs, params
 from etdnn.model.space import SearchSpace
 
 COST_BINS = 20
@@ -18,7 +18,7 @@ COST_BINS = 20
 
 
 class ArchRows(Sequence):
-    """A lazy sequence of Arch over population `rows`; `.rows` is the array itself, for objectives that are vectorised."""
+    """A lazy sequence of Arch over population `rows`; `.rows` is the array itself, for vectorised objectives."""
 
     def __init__(self, rows: np.ndarray):
         self.rows = rows
@@ -203,7 +203,7 @@ def crossover(space: SearchSpace, one: np.ndarray, two: np.ndarray, rng: np.rand
 
 
 def blocks(space: SearchSpace, size: int = 1 << 17) -> Iterator[np.ndarray]:
-    """Yield all rows of the space in blocks of at most `size`, in a fixed order; for spaces small enough to enumerate."""
+    """Yield all rows of the space in blocks of at most `size`, in a fixed order; for spaces that can be enumerated."""
     genome = Genome(space)
     for index in range(len(space.depths)):
         present = np.flatnonzero(genome._present[index])[1:]
@@ -218,7 +218,7 @@ def blocks(space: SearchSpace, size: int = 1 << 17) -> Iterator[np.ndarray]:
 
 
 def one_hot(space: SearchSpace, rows: np.ndarray) -> np.ndarray:
-    """Return the published code (float32 [n, 48] coarse, [n, 408] fine): depth, widths, kernels, cat; absent all zeros."""
+    """Return the published code (float32 [n, 48] coarse, [n, 408] fine): depth, widths, kernels, cat; absent: zeros."""
     genome = Genome(space)
     digits, present = genome.digits(rows), genome.present(genome.digits(rows))
     offsets = np.concatenate([[0], np.cumsum(genome.sizes)[:-1]])
@@ -234,17 +234,15 @@ def numeric(space: SearchSpace, rows: np.ndarray) -> np.ndarray:
     Scaled to about [0, 1] by the extremes of `space`. Columns: depth; log2 w0..wM and cat; k0..kM; one flag for each
     block that may be absent; log MACs; log params.
     """
-    from etdnn.model.cost import params
-
     rows = np.atleast_2d(rows)
     layers = space.depths[-1] + 1
     sizes = {"in_feats": space.in_feats, "embedding": space.embedding}
     corners = archs_to_rows([space.smallest, space.largest], space)
     widths, kernels = rows[:, 1 : 1 + layers], rows[:, 1 + layers : 1 + 2 * layers]
-    absent = widths == 0
+    absent, logs = widths == 0, np.log2(np.maximum(widths, 1))
     columns = [
         _unit(rows[:, :1], space.depths[0], space.depths[-1]),
-        np.where(absent, 0.0, _unit(np.log2(np.maximum(widths, 1)), np.log2(space.widths[0]), np.log2(space.widths[-1]))),
+        np.where(absent, 0.0, _unit(logs, np.log2(space.widths[0]), np.log2(space.widths[-1]))),
         _unit(np.log2(rows[:, -1:]), np.log2(space.cats[0]), np.log2(space.cats[-1])),
         np.where(absent, 0.0, _unit(kernels, space.kernels[0], space.kernels[-1])),
         (~absent[:, space.depths[0] + 1 :]).astype(float),

@@ -85,7 +85,7 @@ class SearchResult:
     """What a search found: the best arch and its value, the front, the course, and everything scored, best first.
 
     `pareto` holds (arch, MACs, value) from cheap to dear, each better than all cheaper ones; `history` holds
-    (evaluations so far, best value so far) at each improvement; `rows` and `values` hold all subnets scored, best first.
+    (evaluations so far, best value so far) at each improvement; `rows`, `values` hold all subnets scored, best first.
     `calls` is how many of the `evaluations` the objective was really asked (the rest were known from other budgets).
     """
 
