@@ -1,5 +1,6 @@
 """A real egs on a very small synthetic corpus: made by utils/new_egs.sh, run, killed, compared."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -90,27 +91,28 @@ class Recipe:
 
     def run(self, *options: str) -> subprocess.CompletedProcess:
         """Run run.sh from a folder that is not the egs."""
-        return subprocess.run(
-            self.call(*options), cwd=self.folder.parent, env=environment(), capture_output=True, text=True
-        )
+        process = self._start(*options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            output, errors = process.communicate()
+        finally:
+            _kill_session(process)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
-    def kill_when(self, condition, *options: str, patience: float = 120) -> bool:
+    def kill_when(self, condition, *options: str, patience: float = 600) -> bool:
         """Start run.sh, kill it and all it started as soon as `condition()`; return False if it ended before."""
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(
-            self.call(*options), cwd=self.folder.parent, env=environment(), start_new_session=True, **quiet
-        )
+        process = self._start(*options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + patience
-        while process.poll() is None and not condition() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        killed = process.poll() is None
-        for pid in _session(process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        process.wait()
-        return killed
+        try:
+            while process.poll() is None and not condition() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            return process.poll() is None
+        finally:
+            _kill_session(process)
+
+    def _start(self, *options: str, **streams) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.call(*options), cwd=self.folder.parent, env=environment(), start_new_session=True, **streams
+        )
 
     def file_hashes(self, *folders: str) -> dict[str, str]:
         """Return path -> hash of every file below `folders` that is not a log or a list of calls."""
@@ -122,16 +124,27 @@ class Recipe:
         }
 
 
+def _kill_session(process: subprocess.Popen) -> None:
+    """Kill what is left of the session that `process` began: run.sh, its runners and their jobs."""
+    while members := _session(process.pid):
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.poll()
+        time.sleep(0.02)
+    process.wait()
+
+
 def _session(leader: int) -> list[int]:
-    """Return the processes of the session that `leader` began: run.sh, its runners and their jobs."""
+    """Return the living processes of a session."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
-        if int(fields[3]) == leader:
+        if int(session) == leader and state != "Z":
             found.append(int(entry.name))
     return found

@@ -11,6 +11,7 @@ from etdnn.model.budget import Budget
 from etdnn.model.cost import arch_macs
 
 BUDGETS = ("4M", "8M")
+pytestmark = pytest.mark.timeout(3600)  # minutes where the machine is free, more where it is shared
 
 
 @pytest.fixture(scope="module")
