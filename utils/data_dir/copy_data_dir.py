@@ -15,8 +15,9 @@ spk-sort is given."""
 
 def main(words):
     """Copy as the command line says."""
-    parser = make_parser(HELP, USAGE)
-    for name in ("--utt-prefix", "--utt-suffix", "--spk-prefix", "--spk-suffix"):
+    names = ("--utt-prefix", "--utt-suffix", "--spk-prefix", "--spk-suffix")
+    parser = make_parser(HELP, USAGE, free_values=names)
+    for name in names:
         parser.add_argument(name, default="", help="no blanks")
     parser.add_argument("--no-spk-sort", action="store_true", help="utt2spk need not be sorted by speaker too")
     parser.add_argument("source", metavar="SOURCE")

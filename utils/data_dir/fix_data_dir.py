@@ -47,6 +47,8 @@ def main(words):
         report("segments", len(lost), "entries whose recording is not in wav.scp", lost)
         for key in lost:
             del tables["segments"][key]
+    if "utt2uniq" in tables:  # Kaldi wants every utterance in it; one without entry stands for itself
+        tables["utt2uniq"] = {key: key for key in speakers} | tables["utt2uniq"]
     kept = keep_complete(directory, speakers, tables)
     owners = {speakers[key] for key in kept}
     changed = write_changed(directory, "utt2spk", {key: speakers[key] for key in kept})

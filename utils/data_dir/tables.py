@@ -50,22 +50,28 @@ def say(text):
     print(f"{Path(sys.argv[0]).stem}.sh: {text}", file=sys.stderr)
 
 
-def make_parser(description, usage):
-    """Return an argument parser that also takes options written with underscores, as Kaldi's users type them."""
+def make_parser(description, usage, free_values=()):
+    """Return an argument parser; the values of the options `free_values` may begin with a dash."""
     parser = Parser(prog=f"{Path(sys.argv[0]).stem}.sh", description=description, usage=usage, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.free_values = free_values
     return parser
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line and to which underscores in options are dashes, as Kaldi's are."""
+
+    free_values = ()
 
     def parse_args(self, words):
-        """Parse words; underscores in the names of options count as dashes."""
+        """Parse words."""
         dashed = []
         for word in words:
             name, equals, value = word.partition("=")
-            dashed.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
+            if dashed and dashed[-1] in self.free_values:
+                dashed[-1] += f"={word}"
+            else:
+                dashed.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
         return super().parse_args(dashed)
 
     def error(self, message):

@@ -24,11 +24,11 @@ from tables import (
 
 USAGE = "%(prog)s [--no-feats] [--no-wav] [--no-text] [--no-spk-sort] [--non-print] DATA"
 HELP = """Checks a data directory: every file's form, order (LC_ALL=C) and unique ids; utt2spk against spk2utt;
-the same utterances in wav.scp (or segments), feats.scp, utt2session, utt2dur, utt2num_frames, vad.scp, text;
+the same utterances in wav.scp (or segments), feats.scp, utt2session, utt2dur, utt2num_frames, utt2uniq, vad.scp, text;
 durations and frames above zero; utt2aug against augment.scp; the utterances of trials_* and enrol_*. Ends with
 status 1 and one line with file and line number at the first fault."""
 
-PARTIAL = ("utt2aug", "utt2uniq")  # need not name every utterance
+PARTIAL = ("utt2aug",)  # need not name every utterance
 
 
 def main(words):
