@@ -1,4 +1,4 @@
-"""What stage 4 leaves for one budget: arch.txt, pareto.tsv, search.yaml, summary.txt."""
+"""What stage 4 leaves for one budget: arch.txt, pareto.tsv, progress.tsv, search.yaml, summary.txt."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +35,7 @@ def write_finding(finding: Finding, data: EvaluationData) -> Path:
     study, best = finding.study, finding.best
     folder = study.folder / finding.budget.name
     write_text(folder / "pareto.tsv", pareto_table(finding))
+    write_text(folder / "progress.tsv", progress_table(finding))
     write_text(folder / "search.yaml", resolved(finding, data))
     write_text(folder / "summary.txt", summary(finding, data))
     facts = f"macs {best.macs}\nparams {best.params}\nconvention {CONVENTION}\n"
@@ -51,6 +52,17 @@ def pareto_table(finding: Finding) -> str:
             best = row.objective
             lines.append(f"{row.arch}\t{row.macs}\t{row.params}\t{row.objective:.6f}\t{row.smooth:.6f}\t"
                          f"{row.eer_clean:.6f}\t{row.eer_cross:.6f}")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def progress_table(finding: Finding) -> str:
+    """Return the measured subnets in the order in which they were asked for; the report draws the course from it."""
+    fitting = {row.arch for row in fitting_only(finding.study.space, finding.limits, finding.evaluations)}
+    sampled = {row.arch for row in finding.sample}
+    lines = ["arch\tmacs\tobjective\tfits\tsource"]
+    for row in finding.evaluations:
+        source = "sample" if row.arch in sampled else "search"
+        lines.append(f"{row.arch}\t{row.macs}\t{row.objective:.6f}\t{int(row.arch in fitting)}\t{source}")
     return "\n".join(lines) + "\n"
 
 
