@@ -39,6 +39,11 @@ class Supernet(nn.Module):
             for size in kernel_steps(space.largest.kernels[0]):
                 self.kernels[_matrix_name(name, size)] = nn.Parameter(torch.eye(size))
         self._skeletons: dict[Arch, Tdnn] = {}
+        self._places = [
+            (f"{prefix}.{name}" if prefix else name, module, name)
+            for prefix, module in self.network.named_modules()
+            for name in (*module._parameters, *module._buffers)
+        ]
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
         """(batch, in_feats, frames) to (batch, embedding) through the subnet; gradients arrive in the supernet.
@@ -50,13 +55,17 @@ class Supernet(nn.Module):
             for name in weights:
                 if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
                     weights[name] = weights[name].clone()
-        return functional_call(self._skeleton(arch).train(self.training), weights, (x,), strict=True)
+        skeleton = self._skeleton(arch)
+        if skeleton.training != self.training:
+            skeleton.train(self.training)
+        return functional_call(skeleton, weights, (x,), strict=True)
 
     def weights(self, arch: Arch) -> Weights:
         """Return the state of `Tdnn(arch)` as differentiable slices of this supernet."""
         if not self.space.holds(arch):
             raise UsageError(f"arch {arch} does not fit in the supernet, whose largest network is {self.space.largest}")
-        state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        # walking the modules anew would take as long as the slicing
+        state = {name: getattr(module, attribute) for name, module, attribute in self._places}
         return subnet_weights(state, dict(self.kernels.items()), self.space.largest, arch)
 
     def derive(self, arch: Arch | str) -> Tdnn:
