@@ -46,8 +46,11 @@ dir=$expdir/subnet/$budget
 model=$dir/model.safetensors
 supernet=$expdir/${phase:-supernet}/supernet.safetensors
 [ -f "$supernet" ] || fail "$supernet is missing; stages 2 and 3 (local/train_phase.sh) make it"
-[ -f "$data/train/feats.scp" ] || fail "$data/train/feats.scp is missing; stage 1 (local/make_features.sh) makes it"
-inputs=("$supernet" "$data/train/feats.scp" "$data/train/frontend.json")
+# what was trained on, copies included: statistics of clean speech alone serve noisy speech badly
+train=$data/train_all
+[ -f "$train/feats.scp" ] || train=$data/train
+[ -f "$train/feats.scp" ] || fail "$train/feats.scp is missing; stage 1 (local/make_features.sh) makes it"
+inputs=("$supernet" "$train/feats.scp" "$train/frontend.json")
 arch=largest
 if [ "$budget" != largest ]; then
   arch=$expdir/search/$budget/arch.txt
@@ -72,7 +75,7 @@ fi
 # the model file also carries what stage 7 found out about it, so that stage has to write it again
 rm -f "$dir/.derive.stamp" "$dir/.score.stamp"
 mkdir -p "$dir/log"
-$cmd "$dir/log/derive.log" python3 -m etdnn derive --supernet "$supernet" --arch "$arch" --data "$data/train" \
+$cmd "$dir/log/derive.log" python3 -m etdnn derive --supernet "$supernet" --arch "$arch" --data "$train" \
   --crops "$crops" --frames "$frames" --seed "$seed" --device "$device" --out "$derived"
 grep -F "$derived" "$dir/log/derive.log" | tail -n 1
 if [ "$finetune" = true ]; then
@@ -82,7 +85,7 @@ if [ "$finetune" = true ]; then
   [ "$force" = false ] || rm -rf "$dir/finetune"
   echo "local/derive.sh: fine-tuning; log: $dir/log/finetune.log"
   $cmd --num-threads "$num_ranks" "$dir/log/finetune.log" "${launcher[@]}" -m etdnn finetune --config "$train_config" \
-    --model "$derived" --head "$head" --data "$data/train_all" --calibration "$data/train" --seed "$seed" \
+    --model "$derived" --head "$head" --data "$data/train_all" --calibration "$train" --seed "$seed" \
     --device "$device" --out "$model"
 fi
 stamp_write "$dir/.derive.stamp" "$options" "${inputs[@]}"

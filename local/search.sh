@@ -45,7 +45,9 @@ dir=$expdir/search
 supernet=$expdir/${phase:-supernet}/supernet.safetensors
 [ -f "$supernet" ] || fail "$supernet is missing; stages 2 and 3 (local/train_phase.sh) make it"
 inputs=("$supernet" "$search_config")
-for name in train dev; do
+train=train_all # batch norm is measured on what was trained on, copies included
+[ -f "$data/$train/feats.scp" ] || train=train
+for name in "$train" dev; do
   [ -f "$data/$name/feats.scp" ] || fail "$data/$name/feats.scp is missing; stage 1 (local/make_features.sh) makes it"
   inputs+=("$data/$name/feats.scp" "$data/$name/frontend.json")
 done

@@ -1,6 +1,6 @@
 """Derive a subnet: weights sliced from the supernet, batch norm re-estimated on training crops.
 
-etdnn derive --supernet exp/x/supernet --arch exp/x/search/204M/arch.txt --data data/train --out model.safetensors
+etdnn derive --supernet exp/x/supernet --arch exp/x/search/204M/arch.txt --data data/train_all --out model.safetensors
 """
 
 import argparse

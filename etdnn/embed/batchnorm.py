@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -102,6 +103,15 @@ def reestimate(net: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
         raise
     net.calibrated = True
     return net
+
+
+def calibration_data(data: str | Path) -> Path:
+    """Return the directory below `data` to measure batch norm on: what was trained on, copies included.
+
+    Statistics of clean speech alone serve noisy speech badly, and clean speech no better (egs/own/RESULTS.md).
+    """
+    everything = Path(data) / "train_all"
+    return everything if (everything / "feats.scp").is_file() else Path(data) / "train"
 
 
 def calibration_batches(

@@ -12,7 +12,7 @@ import torch
 
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
-from etdnn.embed.batchnorm import calibration_batches, calibration_hash, reestimate
+from etdnn.embed.batchnorm import calibration_batches, calibration_data, calibration_hash, reestimate
 from etdnn.embed.extract import check_frontend, embed_crops, evaluation_crops
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
@@ -54,8 +54,8 @@ class EvaluationData:
 
     @classmethod
     def load(cls, data: str | Path, supernet: Supernet, measurement: Measurement, *, seed: int) -> "EvaluationData":
-        """Read <data>/train and <data>/dev; a UserError where features or trials do not serve."""
-        train, dev = DataDir(Path(data) / "train"), DataDir(Path(data) / "dev")
+        """Read the training data (see `calibration_data`) and <data>/dev; UserError where they do not serve."""
+        train, dev = DataDir(calibration_data(data)), DataDir(Path(data) / "dev")
         for folder in (train, dev):
             check_frontend(supernet.metadata.get("frontend"), folder.frontend, folder.path)
         normalisation = supernet.metadata["normalisation"]
