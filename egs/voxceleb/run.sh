@@ -28,6 +28,7 @@ PREPARE_HELP="\
   --allow-partial true  go on with other counts than the releases' [false]
   --musan DIR           MUSAN [synthetic noises]
   --rirs DIR            RIRS_NOISES [synthetic rooms]"
+REPORT_OPTIONS=(--published true)
 # shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/voxceleb
