@@ -149,9 +149,7 @@ class Evaluator:
         each = self.data.crops_each
         if each > 1:
             vectors = length_normalise(vectors.reshape(-1, each, vectors.shape[1]).mean(axis=1))
-        return {
-            name: cosine_scores(vectors, vectors, part.enrol, part.test) for name, part in self.data.trials.items()
-        }
+        return {name: cosine_scores(vectors, vectors, part.enrol, part.test) for name, part in self.data.trials.items()}
 
     def measure(self, arch: Arch) -> tuple[Evaluation, dict[str, np.ndarray] | None]:
         """Return the evaluation of `arch` and its trial scores."""

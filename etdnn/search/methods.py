@@ -45,8 +45,16 @@ def evolve(
 
 
 def random(
-    space: SearchSpace, objective: Callable, *, macs=None, params=None, latency=None, latency_table=None,
-    evaluations: int = 20000, seed: int = 0, start=None,
+    space: SearchSpace,
+    objective: Callable,
+    *,
+    macs=None,
+    params=None,
+    latency=None,
+    latency_table=None,
+    evaluations: int = 20000,
+    seed: int = 0,
+    start=None,
 ) -> SearchResult | list[SearchResult]:
     """Score random subnets that fit (depth uniform, then each dimension, as published); see `evolve`.
 
@@ -56,8 +64,16 @@ def random(
 
 
 def grid(
-    space: SearchSpace, objective: Callable, *, macs=None, params=None, latency=None, latency_table=None,
-    evaluations: int = 20000, seed: int = 0, start=None,
+    space: SearchSpace,
+    objective: Callable,
+    *,
+    macs=None,
+    params=None,
+    latency=None,
+    latency_table=None,
+    evaluations: int = 20000,
+    seed: int = 0,
+    start=None,
 ) -> SearchResult | list[SearchResult]:
     """Score the manual grid: one width for all layers, one kernel for the stem and one for the blocks; see `evolve`.
 
@@ -67,8 +83,16 @@ def grid(
 
 
 def exhaustive(
-    space: SearchSpace, objective: Callable, *, macs=None, params=None, latency=None, latency_table=None,
-    evaluations: int | None = None, seed: int = 0, start=None,
+    space: SearchSpace,
+    objective: Callable,
+    *,
+    macs=None,
+    params=None,
+    latency=None,
+    latency_table=None,
+    evaluations: int | None = None,
+    seed: int = 0,
+    start=None,
 ) -> SearchResult | list[SearchResult]:
     """Score every subnet that fits; a UserError where the space has more than ten million. See `evolve`."""
     count = space.count()

@@ -71,9 +71,7 @@ class Genome:
         wrong = np.argwhere(self.rows(digits) != rows)
         if len(wrong):
             row, gene = wrong[0]
-            raise UserError(
-                f"arch {row}: gene {gene} = {rows[row, gene]} is not a choice of space {self.space.name}"
-            )
+            raise UserError(f"arch {row}: gene {gene} = {rows[row, gene]} is not a choice of space {self.space.name}")
         return digits
 
     def keys(self, digits: np.ndarray) -> np.ndarray:

@@ -108,8 +108,15 @@ def make_result(archive: Archive, limits: Limits, calls: int) -> SearchResult:
         raise UserError(f"search under {limits.name}: none of {archive.size} subnets has a finite value")
     rows, values = archive.genome.rows(archive.digits[order]), archive.values[order]
     return SearchResult(
-        best=row_to_arch(rows[0]), value=float(values[0]), pareto=pareto_front(limits, rows, values),
-        history=archive.history, evaluations=archive.size, calls=calls, limits=limits, rows=rows, values=values,
+        best=row_to_arch(rows[0]),
+        value=float(values[0]),
+        pareto=pareto_front(limits, rows, values),
+        history=archive.history,
+        evaluations=archive.size,
+        calls=calls,
+        limits=limits,
+        rows=rows,
+        values=values,
     )
 
 

@@ -1,0 +1,308 @@
+"""Stage 4 on a corpus of made-up features: the two workers, as local/search.sh calls them."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers.tiny_corpus import make_corpus, make_set, make_supernet
+
+from etdnn.cli import main
+from etdnn.data.datadir import DataDir
+from etdnn.embed.batchnorm import reestimate
+from etdnn.errors import UserError
+from etdnn.model.arch import Arch
+from etdnn.model.checkpoint import load_supernet, save_supernet
+from etdnn.model.cost import arch_macs
+from etdnn.scoring.metrics import eer
+from etdnn.search import stage
+from etdnn.search.evaluate import EvaluationData, Evaluator, gaussian_eer
+from etdnn.search.population import archs_to_rows, blocks
+from etdnn.search.records import Appender, merge, read_evaluations, to_line
+from etdnn.search.settings import Measurement, SearchSettings
+from etdnn.search.stage import MEASURE
+from etdnn.search.work import Inputs, evaluate_plan, plan_search, read_budgets
+from etdnn.settings import load_settings
+
+CONFIG = {
+    "samples": 25,
+    "rounds": 2,
+    "candidates": 4,
+    "finalists": 3,
+    "evaluations": 400,
+    "bootstrap": 50,
+    "measurement": {"calibration_crops": 16, "calibration_frames": 40, "calibration_batch": 8, "dev_frames": 40},
+}
+BUDGETS = "4M 6M"
+RESULTS = ("arch.txt", "pareto.tsv", "search.yaml", "summary.txt")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("stage4")
+    torch.set_num_threads(1)
+    make_corpus(folder / "data")
+    make_supernet(folder / "supernet.safetensors")
+    (folder / "search.yaml").write_text(yaml.safe_dump(CONFIG))
+    return folder
+
+
+def inputs_in(corpus: Path, name: str, seed: int = 0) -> Inputs:
+    return Inputs(corpus / "supernet.safetensors", corpus / "data", corpus / name, corpus / "search.yaml", seed)
+
+
+def run_stage(inputs: Inputs, budgets: str = BUDGETS, jobs: int = 1) -> list[int]:
+    """Do what local/search.sh does; return the number of subnets measured in each round."""
+    counts, plan = [], inputs.folder / "plan.txt"
+    while missing := plan_search(inputs, read_budgets({"macs": budgets}), plan, say=lambda *_: None):
+        counts.append(missing)
+        for job in range(1, jobs + 1):
+            evaluate_plan(inputs, plan, job, jobs, device="cpu", say=lambda *_, **__: None)
+        assert len(counts) < 9
+    return counts
+
+
+def results(folder: Path, budgets: str = BUDGETS) -> dict[str, bytes]:
+    return {f"{budget}/{name}": (folder / budget / name).read_bytes() for budget in budgets.split() for name in RESULTS}
+
+
+@pytest.fixture(scope="module")
+def finished(corpus) -> Path:
+    run_stage(inputs_in(corpus, "one"))
+    return corpus / "one"
+
+
+def test_results_hold_the_budget_and_explain_themselves(corpus, finished):
+    for budget, limit in (("4M", 4_000_000), ("6M", 6_000_000)):
+        first, *facts = (finished / budget / "arch.txt").read_text().splitlines()
+        arch = Arch.parse(first)
+        assert arch_macs(arch) <= limit and f"macs {arch_macs(arch)}" in facts
+        assert any(line.startswith("convention MACs of 3 s") for line in facts)
+        text = (finished / budget / "summary.txt").read_text()
+        for part in (
+            "keep the budget",
+            "Predicted but not measured",
+            "Kendall tau",
+            "<- chosen",
+            "largest that fits",
+            "best of the sample",
+            "uniform scaling",
+            "Which choices matter",
+            "bootstrap over speakers",
+        ):
+            assert part in text
+        options = yaml.safe_load((finished / budget / "search.yaml").read_text())
+        assert options["seed"] == 0 and options["samples"] == 25 and options["protocols"][MEASURE]["dev"]
+        front = [line.split("\t") for line in (finished / budget / "pareto.tsv").read_text().splitlines()[1:]]
+        costs, values = [int(row[1]) for row in front], [float(row[3]) for row in front]
+        assert costs == sorted(costs) and values == sorted(values, reverse=True) and costs[-1] <= limit
+
+
+def test_choice_is_the_best_measured_finalist_and_counts_are_exact(corpus, finished):
+    text = (finished / "4M" / "summary.txt").read_text()
+    table = text.split("Finalists")[1].split("\n\n")[0].splitlines()[2:]
+    measured = [float(line.split()[1]) for line in table]
+    assert "<- chosen" in table[int(np.argmin(measured))]
+    space = load_supernet(corpus / "supernet.safetensors").space
+    rows = np.concatenate(list(blocks(space)))
+    fits = sum(arch_macs(arch) <= 4_000_000 for arch in stage._archs(rows))
+    assert f"({space.count():,} subnets), of which {fits:,} keep the budget" in text
+
+
+def test_two_jobs_give_the_same_bytes_as_one(corpus, finished):
+    run_stage(inputs_in(corpus, "two"), jobs=2)
+    assert results(corpus / "two") == results(finished)
+    assert (corpus / "two" / "evaluations.tsv").read_bytes() == (finished / "evaluations.tsv").read_bytes()
+
+
+def test_budgets_one_after_the_other_give_the_same_and_share_the_sample(corpus, finished):
+    inputs = inputs_in(corpus, "apart")
+    counts = run_stage(inputs, "6M")
+    more = run_stage(inputs, "4M")
+    assert counts[0] >= 25 and max(more) < 15
+    assert results(corpus / "apart") == results(finished)
+
+
+def test_killed_in_the_middle_and_resumed(corpus, finished, monkeypatch):
+    inputs, plan = inputs_in(corpus, "killed"), corpus / "killed" / "plan.txt"
+    asked = plan_search(inputs, read_budgets({"macs": BUDGETS}), plan)
+    measure, count = Evaluator.measure, iter(range(100))
+
+    def dying(self, arch):
+        if next(count) == 6:
+            raise KeyboardInterrupt
+        return measure(self, arch)
+
+    monkeypatch.setattr(Evaluator, "measure", dying)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_plan(inputs, plan, 1, 1, device="cpu", say=lambda *_, **__: None)
+    monkeypatch.undo()
+    part = corpus / "killed" / "jobs" / "evaluations.1.tsv"
+    assert len(read_evaluations(part)) == 6
+    part.write_bytes(part.read_bytes()[:-9])  # the kill tore the last line
+    counts = run_stage(inputs)
+    assert counts[0] == asked - 5
+    assert results(corpus / "killed") == results(finished)
+
+
+def test_never_reads_the_test_set(corpus, finished):
+    moved = corpus / "elsewhere"
+    shutil.move(corpus / "data" / "test", moved)
+    try:
+        run_stage(inputs_in(corpus, "blind"))
+    finally:
+        shutil.move(moved, corpus / "data" / "test")
+    assert results(corpus / "blind") == results(finished)
+
+
+def test_evaluations_of_another_calibration_are_not_mixed_in(corpus, finished):
+    shutil.copytree(finished, corpus / "reseeded")
+    counts = run_stage(inputs_in(corpus, "reseeded", seed=1))
+    assert counts[0] >= 25
+    protocols = {row.protocol for row in read_evaluations(corpus / "reseeded" / "evaluations.tsv")}
+    assert len(protocols) == 4
+
+
+def test_measuring_is_the_eer_of_a_recalibrated_subnet(corpus):
+    """Against the steps by hand: derive, re-estimate, embed whole batch, cosine, EER."""
+    supernet = load_supernet(corpus / "supernet.safetensors")
+    data = EvaluationData.load(
+        corpus / "data",
+        supernet,
+        Measurement(calibration_crops=16, calibration_frames=40, calibration_batch=8, dev_frames=40),
+        seed=0,
+    )
+    arch = Arch.parse("2-24-16-32-3-1-3-48")
+    row, _ = Evaluator(supernet, data).measure(arch)
+    net = reestimate(supernet.derive(arch), data.batches).eval()
+    with torch.inference_mode():
+        vectors = torch.nn.functional.normalize(net(data.crops)).numpy()
+    dev = DataDir(corpus / "data" / "dev")
+    names = sorted({name for kind in ("clean", "cross") for name in (*dev.trials(kind).enrol, *dev.trials(kind).test)})
+    place = {name: index for index, name in enumerate(names)}
+    errors = []
+    for kind in ("clean", "cross"):
+        trials = dev.trials(kind)
+        scores = np.array(
+            [vectors[place[a]] @ vectors[place[b]] for a, b in zip(trials.enrol, trials.test, strict=True)]
+        )
+        errors.append(100 * eer(scores[trials.target], scores[~trials.target]))
+    assert [row.eer_clean, row.eer_cross] == pytest.approx(errors, abs=0.3)
+    assert row.objective == (row.eer_clean + row.eer_cross) / 2 and row.status == "ok"
+
+
+def test_gaussian_eer_of_gaussians():
+    rng = np.random.default_rng(0)
+    targets, nontargets = rng.normal(1.5, 0.5, 20000), rng.normal(0, 1, 20000)
+    assert gaussian_eer(targets, nontargets) == pytest.approx(eer(targets, nontargets), abs=0.005)
+
+
+def test_broken_subnets_are_recorded_as_failed(corpus, tmp_path):
+    supernet = load_supernet(corpus / "supernet.safetensors")
+    with torch.no_grad():
+        next(supernet.parameters()).fill_(float("nan"))
+    save_supernet(tmp_path / "supernet.safetensors", supernet, dict(supernet.metadata))
+    inputs = Inputs(tmp_path / "supernet.safetensors", corpus / "data", tmp_path / "search", corpus / "search.yaml", 0)
+    with pytest.raises(UserError, match="0 of .* measured subnets have finite values"):
+        run_stage(inputs)
+    assert {row.status for row in read_evaluations(tmp_path / "search" / "evaluations.tsv")} == {"failed"}
+
+
+def test_records_merge_without_doubles_and_drop_a_torn_line(finished, tmp_path):
+    rows = read_evaluations(finished / "evaluations.tsv")
+    first, second = tmp_path / "evaluations.1.tsv", tmp_path / "evaluations.2.tsv"
+    first.write_text("".join(map(to_line, rows[:6])))
+    second.write_text("".join(map(to_line, rows[3:9])) + to_line(rows[10])[:40])
+    merged = merge(tmp_path / "all.tsv", [first, second])
+    assert sorted(map(to_line, merged)) == sorted(map(to_line, rows[:9]))
+    assert read_evaluations(tmp_path / "all.tsv") == merged and not first.exists()
+    torn = tmp_path / "torn.tsv"
+    torn.write_text(to_line(rows[0]) + to_line(rows[1])[:25])
+    appender = Appender(torn)
+    appender.add(rows[2])
+    appender.close()
+    assert read_evaluations(torn) == [rows[0], rows[2]]
+    torn.write_text("nonsense\n" + to_line(rows[0]))
+    with pytest.raises(UserError, match=r"torn\.tsv:1: not an evaluation"):
+        read_evaluations(torn)
+
+
+def test_dev_sets_that_do_not_serve(corpus, tmp_path):
+    supernet = load_supernet(corpus / "supernet.safetensors")
+    shutil.copytree(corpus / "data", tmp_path / "data")
+    dev = tmp_path / "data" / "dev"
+    lines = (dev / "trials_clean").read_text().splitlines(keepends=True)
+
+    def load():
+        return EvaluationData.load(tmp_path / "data", supernet, Measurement(dev_frames=40), seed=0)
+
+    (dev / "trials_clean").write_text("".join(line for line in lines if line.endswith(" target\n")))
+    with pytest.raises(UserError, match="trials_clean: 120 target and 0 nontarget trials"):
+        load()
+    (dev / "trials_clean").write_text("")
+    with pytest.raises(UserError, match="trials_clean: no trials"):
+        load()
+    (dev / "trials_clean").write_text("dv00-s0-000 nobody target\n")
+    with pytest.raises(UserError, match="'nobody' is not in"):
+        load()
+    (dev / "trials_clean").unlink()
+    with pytest.raises(UserError, match="no such trial list"):
+        load()
+    shutil.rmtree(dev)
+    make_set(dev, "dv", speakers=2, utterances=4, seed=2, trials=("clean", "cross"))
+    for name in ("clean", "cross"):
+        own = [
+            line for line in (dev / f"trials_{name}").read_text().splitlines(keepends=True) if line.count("dv00") == 2
+        ]
+        (dev / f"trials_{name}").write_text("".join(own))
+    with pytest.raises(UserError, match="one speaker only"):
+        load()
+
+
+def test_fewer_dev_speakers_are_a_seeded_choice(corpus):
+    supernet = load_supernet(corpus / "supernet.safetensors")
+    how = Measurement(dev_speakers=5, dev_frames=40, calibration_crops=4, calibration_frames=20)
+    one, two = (EvaluationData.load(corpus / "data", supernet, how, seed=seed) for seed in (0, 0))
+    assert one.dev == two.dev and one.counts.startswith("5 dev speakers")
+
+
+def test_options_are_checked(tmp_path, corpus, capsys):
+    bad = tmp_path / "search.yaml"
+    bad.write_text("sample: 10\n")
+    with pytest.raises(UserError, match="unknown key 'sample' .did you mean 'samples'"):
+        load_settings(SearchSettings, bad)
+    bad.write_text("samples: 3\n")
+    with pytest.raises(UserError, match="samples = 3 is below 10"):
+        load_settings(SearchSettings, bad)
+    options = [
+        "--supernet",
+        str(corpus / "supernet.safetensors"),
+        "--data",
+        str(corpus / "data"),
+        "--dir",
+        str(tmp_path / "s"),
+        "--search-config",
+        str(corpus / "search.yaml"),
+        "--plan",
+        str(tmp_path / "plan"),
+    ]
+    assert main(["search", *options, "--macs-budget", "1M"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "below the smallest subnet" in error
+    assert main(["search", *options]) == 1 and "no budget" in capsys.readouterr().err
+    assert main(["evaluate-subnets", *options, "--job", "3"]) == 2 and "2/8" in capsys.readouterr().err
+
+
+def test_rivals_fit_and_are_what_they_say(corpus):
+    from etdnn.search.controls import largest_that_fits, uniform_scaling
+    from etdnn.search.limits import Limits
+
+    space = load_supernet(corpus / "supernet.safetensors").space
+    limits = Limits.make(space, macs=5_000_000)
+    archs = stage._archs(np.concatenate(list(blocks(space))))
+    most = max(cost for cost in map(arch_macs, archs) if cost <= 5_000_000)
+    assert arch_macs(largest_that_fits(space, limits)) == most
+    scaled = uniform_scaling(space, limits)
+    assert limits.admits(archs_to_rows([scaled], space))[0] and len(set(scaled.widths)) == len(set(scaled.kernels)) == 1
