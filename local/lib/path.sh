@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# The body of every egs's path.sh: the package and its Python first, one locale, one thread per process. The first
-# time, or when the installation is incomplete, tools/install.sh makes tools/venv.
+# The body of every egs's path.sh: the package and its Python first, one locale, one thread per process.
+# tools/install.sh is silent when all is in place; the first time it makes tools/venv and says so.
 etdnn_root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-etdnn_install_stamp=$etdnn_root/tools/.installed
-if [ ! -e "$etdnn_install_stamp" ] || [ "$etdnn_root/tools/constraints.txt" -nt "$etdnn_install_stamp" ] ||
-  [ "$etdnn_root/setup.py" -nt "$etdnn_install_stamp" ]; then
-  echo "path.sh: the installation is missing or older than its requirements; running tools/install.sh" >&2
-  bash "$etdnn_root/tools/install.sh" || {
-    echo "path.sh: error: tools/install.sh failed; its last line says why" >&2
-    exit 1
-  }
-fi
+bash "$etdnn_root/tools/install.sh" || {
+  echo "path.sh: error: the installation failed; the line above says why" >&2
+  exit 1
+}
 if [ -n "${ETDNN_PYTHON:-}" ]; then
-  PATH=$(dirname "$(command -v "$ETDNN_PYTHON")"):$PATH
+  etdnn_bin=$(dirname "$(command -v "$ETDNN_PYTHON")")
+  if [ "$(realpath -m "$etdnn_bin/python3")" != "$(realpath -m "$(command -v "$ETDNN_PYTHON")")" ]; then
+    echo "path.sh: error: $etdnn_bin/python3 is not ETDNN_PYTHON=$ETDNN_PYTHON; name the python3 of an environment" >&2
+    exit 1
+  fi
+  PATH=$etdnn_bin:$PATH
 else
   PATH=$etdnn_root/tools/venv/bin:$PATH
 fi

@@ -49,8 +49,8 @@ measurement: {calibration_crops: 32, calibration_frames: 100, dev_crops: 1, dev_
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a recipe: this Python, one thread per process."""
-    return os.environ | {"ETDNN_PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    """Return the environment of a recipe: one thread per process, this package."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
 
 def make_corpus(folder: Path) -> Path:
