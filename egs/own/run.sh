@@ -31,7 +31,9 @@ REPORT_OPTIONS=()
 # shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/own
-  DEFAULT_MACS_BUDGET="20M 60M"
+  nj=2
+  num_ranks=2
+  DEFAULT_MACS_BUDGET="45M 90M"
   corpus=
   split=
   dev_speakers=
