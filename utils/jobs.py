@@ -1,8 +1,10 @@
 """What run.pl and slurm.pl share: the command line of a job runner, the commands of the jobs, their logs."""
 
+import contextlib
 import dataclasses
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -31,6 +33,50 @@ ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 class CallError(Exception):
     """A mistake in the call of the job runner."""
+
+
+class Interrupted(Exception):  # noqa: N818, not an error
+    """A signal asked this runner to end."""
+
+    def __init__(self, number):
+        super().__init__(number)
+        self.number = number
+
+
+class Signals:
+    """Turns SIGINT, SIGTERM and SIGHUP into Interrupted, but only where the runner can be left.
+
+    A job that is being started is then never lost: the runner knows of it, or it does not exist.
+    """
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self):
+        self.heeding, self.pending = False, 0
+        for number in self.NUMBERS:
+            signal.signal(number, self.receive)
+
+    def receive(self, number, _frame):
+        """Raise Interrupted now or at the next place that heeds signals."""
+        self.pending = number
+        if self.heeding:
+            raise Interrupted(number)
+
+    @contextlib.contextmanager
+    def heeded(self):
+        """Let signals that came and that come end what is done here."""
+        try:
+            self.heeding = True
+            if self.pending:
+                raise Interrupted(self.pending)
+            yield
+        finally:
+            self.heeding = False
+
+    def ignore(self):
+        """Let nothing disturb the ending of the jobs."""
+        for number in self.NUMBERS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @dataclasses.dataclass

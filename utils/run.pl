@@ -13,53 +13,10 @@ import subprocess
 import sys
 import time
 
-from jobs import CallError, parse_call, report_failures, shell_line
+from jobs import CallError, Interrupted, Signals, parse_call, report_failures, shell_line
 
 NAME = "run.pl"
 PATIENCE = 5.0  # seconds between asking jobs to end and killing them
-
-
-class Interrupted(Exception):  # noqa: N818, not an error
-    """A signal asked this runner to end."""
-
-    def __init__(self, number):
-        super().__init__(number)
-        self.number = number
-
-
-class Signals:
-    """Turns SIGINT, SIGTERM and SIGHUP into Interrupted, but only while this runner waits for jobs.
-
-    A job that is being started is then never lost: it is in the table of running jobs, or it does not exist.
-    """
-
-    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self):
-        self.waiting, self.pending = False, 0
-        for number in self.NUMBERS:
-            signal.signal(number, self.receive)
-
-    def receive(self, number, _frame):
-        """Raise Interrupted now or at the next wait."""
-        self.pending = number
-        if self.waiting:
-            raise Interrupted(number)
-
-    def wait(self):
-        """Return (process id, status) of the next child to end."""
-        try:
-            self.waiting = True
-            if self.pending:
-                raise Interrupted(self.pending)
-            return os.wait()
-        finally:
-            self.waiting = False
-
-    def ignore(self):
-        """Let nothing disturb the killing of the jobs."""
-        for number in self.NUMBERS:
-            signal.signal(number, signal.SIG_IGN)
 
 
 class JobTable(dict):
@@ -138,7 +95,8 @@ def run_jobs(call, running, signals):
             slot = free.pop(0)
             job = Job(call, waiting.pop(), slot, slots[slot])
             running.add(job)
-        pid, status = signals.wait()
+        with signals.heeded():
+            pid, status = os.wait()
         job = running.remove(pid)
         if job is None:
             continue

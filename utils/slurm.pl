@@ -8,13 +8,12 @@ and a job can be run again alone: `sbatch --array=3 LOGDIR/q/NAME.sh`, or run.pl
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from jobs import CallError, parse_call, report_failures
+from jobs import CallError, Interrupted, Signals, parse_call, report_failures
 
 NAME = "slurm.pl"
 CONFIG_HELP = "how options become sbatch's; default conf/slurm.conf where it exists"
@@ -30,12 +29,9 @@ option num_nodes=1
 option num_nodes=* --nodes=$0 --ntasks-per-node=1
 default num_threads=1
 """
-QUEUE_INTERVAL = 15.0  # seconds between looks at the queue for jobs that ended without a word
+# seconds between looks at the queue for jobs that ended without a word
+QUEUE_INTERVAL = float(os.environ.get("ETDNN_SLURM_INTERVAL", "15"))
 GONE_AFTER = 2  # looks at the queue in which an unfinished job must be missing
-
-
-class Stopped(Exception):  # noqa: N818, not an error
-    """A signal asked this runner to end."""
 
 
 def main():
@@ -48,18 +44,16 @@ def main():
     except CallError as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
-    job_id = None
+    signals, job_id = Signals(), None
     try:
         script, done = write_script(call)
         job_id = submit(call, sbatch, script, most)
-        failures = wait(call, job_id, done)
-    except Stopped:
-        if job_id:
-            subprocess.run(["scancel", job_id], check=False)
+        failures = wait(call, job_id, done, signals)
+    except Interrupted as event:
+        signals.ignore()
+        subprocess.run(["scancel", job_id], check=False)
         print(f"{NAME}: stopped; job {job_id} was cancelled, log: {call.log}", file=sys.stderr)
-        return 130
+        return 128 + event.number
     except CallError as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
@@ -73,11 +67,6 @@ def main():
         print(f"{NAME}: to run only what failed again: {again}", file=sys.stderr)
         return 1
     return 0
-
-
-def on_signal(_number, _frame):
-    """Leave the loop that waits."""
-    raise Stopped
 
 
 def sbatch_words(options, config):
@@ -133,18 +122,19 @@ def write_script(call):
     words = " ".join(map(shlex.quote, words))
     if call.is_array:
         words += f" {call.variable}=$task"
-    command = " ".join(shlex.quote(word) for word in (call.log, *call.command))
+    command = " ".join(shlex.quote(word) for word in call.command)
     script = folder / f"{name}.sh"
     script.write_text(
         "#!/usr/bin/env bash\n"
         f"# Made by {NAME}; one job alone: sbatch --array=NUMBER {shlex.quote(str(script))}\n"
         f"cd {shlex.quote(str(Path.cwd()))} || exit 1\n"
         "task=${SLURM_ARRAY_TASK_ID:-0}\n"
-        'launch=; [ "${SLURM_JOB_NUM_NODES:-1}" = 1 ] || launch=srun\n'
-        f"$launch {words} {command}\n"
+        # on several nodes the command runs on each, and their output goes to one log
+        'launch=(); if [ "${SLURM_JOB_NUM_NODES:-1}" != 1 ]; then launch=(srun env); fi\n'
+        f'{words} {shlex.quote(call.log)} "${{launch[@]}}" {command}\n'
         "code=$?\n"
-        f"mkdir -p {shlex.quote(str(done))} && echo $code > {shlex.quote(str(done))}/$task.part &&\n"
-        f"  mv {shlex.quote(str(done))}/$task.part {shlex.quote(str(done))}/$task\n"
+        f"done={shlex.quote(str(done))}\n"
+        'if [ -d "$done" ]; then echo $code > "$done/$task.part" && mv "$done/$task.part" "$done/$task"; fi\n'
         "exit $code\n",
         encoding="utf-8",
     )
@@ -166,7 +156,7 @@ def submit(call, sbatch, script, most):
     return result.stdout.strip().split(";")[0]
 
 
-def wait(call, job_id, done):
+def wait(call, job_id, done, signals):
     """Wait until every job left its exit code or is gone from the queue; return [(job, event)] of the failed."""
     names = {str(job or 0): job for job in call.job_numbers()}
     missing, failures, pause = {}, [], 0.1
@@ -186,7 +176,8 @@ def wait(call, job_id, done):
                 if missing[name] >= GONE_AFTER:
                     failures.append((names.pop(name), f"job {job_id} left the queue without an end"))
             next_look = time.monotonic() + QUEUE_INTERVAL
-        time.sleep(pause)
+        with signals.heeded():
+            time.sleep(pause)
         pause = min(2.0, pause * 1.3)
     done.rmdir()
     return sorted(failures, key=lambda failure: failure[0] or 0)

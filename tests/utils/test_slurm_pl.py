@@ -1,0 +1,127 @@
+"""slurm.pl against programs that stand in for Slurm's; test_slurm.py runs it on a real one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.data_dirs import REPOSITORY, run_script
+
+SBATCH = """#!/usr/bin/env python3
+import os, subprocess, sys
+folder = os.environ["STAND_IN"]
+open(folder + "/calls", "a").write(" ".join(sys.argv[1:]) + "\\n")
+if "--refuse=1" in sys.argv:
+    sys.exit("sbatch: error: invalid partition")
+array = [word.split("=")[1] for word in sys.argv if word.startswith("--array=")]
+lost = os.environ.get("LOSE", "")
+print("77")
+if not array:
+    subprocess.Popen(["bash", sys.argv[-1]], stdout=subprocess.DEVNULL)
+for task in range(*[int(x) + i for i, x in enumerate(array[0].split("%")[0].split("-"))]) if array else []:
+    if str(task) != lost:
+        os.environ["SLURM_ARRAY_TASK_ID"] = str(task)
+        subprocess.Popen(["bash", sys.argv[-1]], stdout=subprocess.DEVNULL)
+"""
+SQUEUE = "#!/bin/sh\nexit 0\n"
+SCANCEL = '#!/bin/sh\necho "$@" > $STAND_IN/cancelled\n'
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> dict[str, str]:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("sbatch", SBATCH), ("squeue", SQUEUE), ("scancel", SCANCEL)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"PATH": path, "STAND_IN": str(tmp_path), "ETDNN_SLURM_INTERVAL": "0.3"}
+
+
+def test_options_become_sbatchs(tmp_path: Path, cluster: dict[str, str]) -> None:
+    options = ["--mem", "4G", "--num-threads", "2", "--gpu", "1", "--time", "1:00:00", "--max-jobs-run", "3"]
+    words = [*options, "JOB=1:4", "log/x.JOB.log", "echo", "part JOB"]
+    result = run_script("slurm.pl", *words, cwd=tmp_path, **cluster)
+    assert (result.returncode, result.stderr) == (0, "")
+    call = (tmp_path / "calls").read_text().split()
+    for word in ("--mem=4G", "--cpus-per-task=2", "--gres=gpu:1", "--time=1:00:00", "--array=1-4%3", "--export=ALL"):
+        assert word in call
+    for job in range(1, 5):
+        text = (tmp_path / f"log/x.{job}.log").read_text()
+        assert f"\npart {job}\n" in text
+        assert "# Ended (code 0)" in text
+
+
+def test_single_job(tmp_path: Path, cluster: dict[str, str]) -> None:
+    result = run_script("slurm.pl", "--gpu", "0", "log/x.log", "echo", "$HOME 'q'", cwd=tmp_path, **cluster)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "\n$HOME 'q'\n" in (tmp_path / "log/x.log").read_text()
+    assert "--array" not in (tmp_path / "calls").read_text()
+    assert "--gres" not in (tmp_path / "calls").read_text()
+
+
+def test_failed_jobs_are_named_and_run_again_alone(tmp_path: Path, cluster: dict[str, str]) -> None:
+    words = ["JOB=1:3", "log/x.JOB.log", "bash", "-c", "echo try; [ $0 != 2 ] || [ -e fixed ]", "JOB"]
+    result = run_script("slurm.pl", *words, cwd=tmp_path, **cluster)
+    assert result.returncode == 1
+    assert "job 2 failed (code 1), its log is log/x.2.log" in result.stderr
+    assert "x.1.log" not in result.stderr
+    (tmp_path / "fixed").write_text("")
+    stamp = (tmp_path / "log/x.1.log").stat().st_mtime_ns
+    again = result.stderr.strip().splitlines()[-1].split(": ", 2)[2]
+    assert again == "sbatch --array=2 log/q/x.sh"
+    environment = {**os.environ, **cluster, "SLURM_ARRAY_TASK_ID": "2"}
+    subprocess.run(["bash", "log/q/x.sh"], cwd=tmp_path, env=environment, check=True, timeout=60)
+    assert "# Ended (code 0)" in (tmp_path / "log/x.2.log").read_text()
+    assert (tmp_path / "log/x.1.log").stat().st_mtime_ns == stamp
+
+
+def test_a_lost_job_is_named(tmp_path: Path, cluster: dict[str, str]) -> None:
+    words = ["JOB=1:3", "log/x.JOB.log", "true"]
+    result = run_script("slurm.pl", *words, cwd=tmp_path, LOSE="3", **cluster)
+    assert result.returncode == 1
+    assert "job 3 failed (job 77 left the queue without an end), its log is log/x.3.log" in result.stderr
+
+
+def test_interruption_cancels(tmp_path: Path, cluster: dict[str, str]) -> None:
+    command = [REPOSITORY / "utils/slurm.pl", "log/x.log", "sleep", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **cluster}, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "log/x.log").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    message = process.communicate(timeout=30)[1]
+    assert process.returncode == 143
+    assert "job 77 was cancelled" in message
+    assert (tmp_path / "cancelled").read_text() == "77\n"
+
+
+def test_configuration_file(tmp_path: Path, cluster: dict[str, str]) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/slurm.conf").write_text(
+        "# ours\ncommand sbatch --partition=long\noption gpu=* --partition=gpu --gres=gpu:a100:$0\n"
+        "option bad=1 --refuse=1\ndefault time=3-0\n"
+    )
+    assert run_script("slurm.pl", "--gpu", "2", "x.log", "true", cwd=tmp_path, **cluster).returncode == 0
+    call = (tmp_path / "calls").read_text().split()
+    assert call[0] == "--partition=long" and "--gres=gpu:a100:2" in call and "--time=3-0" in call
+    result = run_script("slurm.pl", "--bad", "1", "y.log", "true", cwd=tmp_path, **cluster)
+    assert (result.returncode, result.stderr) == (
+        1,
+        "slurm.pl: sbatch refused the job: sbatch: error: invalid partition\n",
+    )
+    result = run_script("slurm.pl", "--colour", "red", "y.log", "true", cwd=tmp_path, **cluster)
+    assert "--colour red: no option line of conf/slurm.conf" in result.stderr
+    (tmp_path / "conf/slurm.conf").write_text("command sbatch\nnonsense\n")
+    result = run_script("slurm.pl", "z.log", "true", cwd=tmp_path, **cluster)
+    assert "conf/slurm.conf:2: expected command, option" in result.stderr
+
+
+def test_without_slurm_one_line(tmp_path: Path, cluster: dict[str, str]) -> None:
+    (tmp_path / "my.conf").write_text("command sbatch-is-not-here\n")
+    result = run_script("slurm.pl", "--config", "my.conf", "x.log", "true", cwd=tmp_path, **cluster)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "sbatch-is-not-here is not on this machine" in result.stderr
