@@ -10,6 +10,8 @@ import yaml
 
 from etdnn.data.trials import read_trials
 from etdnn.errors import UserError
+from etdnn.model.arch import Arch
+from etdnn.model.cost import arch_macs
 from etdnn.search.records import Evaluation, Protocol, read_evaluations
 
 
@@ -93,7 +95,7 @@ def read_search_runs(experiment: Path) -> list[SearchRun]:
                 folder.name, arch, _table(folder / "pareto.tsv"), progress, Protocol(**protocol) if protocol else None
             )
         )
-    return runs
+    return sorted(runs, key=lambda run: (arch_macs(Arch.parse(run.arch)), run.budget))
 
 
 def _table(path: Path) -> list[dict[str, str]]:

@@ -26,7 +26,7 @@ def architecture_pictures(subnets: dict[str, tuple[str, int, int]], title: str) 
     archs = {name: Arch.parse(text) for name, (text, _, _) in subnets.items()}
     layers = {name: _layers(arch) for name, arch in archs.items()}
     largest = max(subnets, key=lambda name: subnets[name][1])
-    with canvas(5.4, 0.5 + 1.75 * len(subnets)) as figure:
+    with canvas(5.4, 0.4 + 1.9 * len(subnets)) as figure:
         every = figure.subplots(len(subnets), 1, squeeze=False)[:, 0]
         for index, (axes, name) in enumerate(zip(every, subnets, strict=True)):
             _draw_network(axes, layers[name], layers[largest] if name != largest else [], colour(index))
@@ -50,10 +50,10 @@ def architecture_pictures(subnets: dict[str, tuple[str, int, int]], title: str) 
 def _layers(arch: Arch) -> list[tuple[str, int, str]]:
     """Return (name, channels, text in the bar) of every layer."""
     blocks = [
-        (f"block {index}", arch.widths[index], f"k{arch.kernels[index]}\nd{index + 1}")
+        (f"block {index}", arch.widths[index], f"k{arch.kernels[index]} d{index + 1}")
         for index in range(1, arch.depth + 1)
     ]
-    stem = ("stem", arch.widths[0], f"k{arch.kernels[0]}\nd1")
+    stem = ("stem", arch.widths[0], f"k{arch.kernels[0]} d1")
     return [stem, *blocks, ("aggregate", arch.cat, "k1")]
 
 
@@ -65,14 +65,15 @@ def _draw_network(axes, layers: list[tuple[str, int, str]], outline: list[tuple[
     for name, size, text in layers:
         place = names.index(name)
         axes.bar(place, size, width=0.72, color=paint, alpha=0.85)
-        axes.text(place, size + 0.03 * top, str(size), ha="center", va="bottom", fontsize=9)
-        if text and size > 0.3 * top:
+        inside = size > 0.5 * top
+        above = str(size) if inside else f"{size}\n{text}"
+        axes.text(place, size + 0.04 * top, above, ha="center", va="bottom", fontsize=9, linespacing=1.1,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
+        if inside:
             axes.text(place, size / 2, text, ha="center", va="center", fontsize=9, color="white")
-        elif text:
-            axes.text(place, size + 0.17 * top, text.replace("\n", " "), ha="center", va="bottom", fontsize=8.5)
     axes.set_xticks(range(len(names)), names, fontsize=9)
     axes.set_yticks([])
-    axes.set_ylim(0, 1.32 * top)
+    axes.set_ylim(0, 1.25 * top)
     axes.grid(False)
     axes.spines["left"].set_visible(False)
 

@@ -8,7 +8,8 @@ from etdnn.report.drawing import Picture, canvas, colour, file_name, finish
 from etdnn.report.measured import Scores, read_det, read_scores, read_thresholds
 
 RATES = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
-"""Rates at which a DET picture has lines."""
+"""Rates at which a DET picture has lines; a wide one only at some."""
+FEW_RATES = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8)
 POINTS = {"eer": ("EER", "-"), "min_dcf_0.01": ("minDCF(0.01)", "--"), "false_accept_0.01": ("1 % false accept", ":")}
 """Thresholds that are drawn, with their names and line styles."""
 BINS = 60
@@ -33,7 +34,9 @@ def det_pictures(experiment: Path, rows: list[dict[str, str]], backend: str, tit
                               label=f"{row['budget']} (EER {float(row['eer']):.2f} %)")  # fmt: skip
             drawn = np.concatenate([points for points in curves.values() if points is not None])
             low, high = max(1e-5, drawn.min() / 1.5), min(0.99, drawn.max() * 1.2)
-            ticks = [rate for rate in RATES if low <= rate <= high] or [float(np.median(drawn))]
+            ticks = [rate for rate in RATES if low <= rate <= high]
+            if len(ticks) > 6:
+                ticks = [rate for rate in FEW_RATES if low <= rate <= high]
             labels = [f"{100 * rate:g}" for rate in ticks]
             axes.plot(ndtri([low, high]), ndtri([low, high]), color="#b8bec6", linewidth=0.9, linestyle="--")
             axes.set_xticks(ndtri(ticks), labels)

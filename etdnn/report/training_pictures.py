@@ -45,9 +45,9 @@ def training_pictures(curves: list[Curve], title: str) -> list[Picture]:
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """Return the centred moving mean over about a twentieth of the points, narrower at the ends."""
+    """Return the centred moving mean over about a twentieth of the points, one-sided at the ends."""
     half = max(1, len(values) // 40)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
-    reach = np.minimum(half, np.minimum(index, len(values) - 1 - index))
-    return (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
+    first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return (sums[last] - sums[first]) / (last - first)
