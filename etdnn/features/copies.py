@@ -6,6 +6,7 @@ What is drawn for a copy is a function of (seed, id of the copy, plan and noise 
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from etdnn.data.datadir import DataDir, read_table, speaker_to_utterances
@@ -148,13 +149,24 @@ def _write_tables(target: Path, copies: list[tuple[str, str, str]], data: DataDi
         if table:
             _write(target / name, (f"{key} {table[original]}" for key, original, _ in copies))
     if seconds := data.utt2dur:
-        lengths = ((key, seconds[original] * length_factor(parse_recipe(recipe))) for key, original, recipe in copies)
+        lengths = ((key, seconds[original] * _factor(recipe)) for key, original, recipe in copies)
         _write(target / "utt2dur", (f"{key} {length:.6g}" for key, length in lengths))
     if data.spk2gender:
         genders = {_speaker(recipe, data.utt2spk[original]): data.utt2spk[original] for _, original, recipe in copies}
         _write(target / "spk2gender", (f"{new} {data.spk2gender[old]}" for new, old in sorted(genders.items())))
-    used = sorted({name for _, _, recipe in copies for name in sources_of(parse_recipe(recipe))})
-    _write(target / "augment.scp", (f"{name} {material.paths[name]}" for name in used))
+    sounding = (recipe for _, _, recipe in copies if "@" in recipe or "reverb=" in recipe)
+    used = {name for recipe in sounding for name in sources_of(dict(word.split("=", 1) for word in recipe.split()))}
+    _write(target / "augment.scp", (f"{name} {material.paths[name]}" for name in sorted(used)))
+
+
+def _factor(recipe: str) -> float:
+    """Return how many times longer a recipe makes an utterance; what changes the length stands in front."""
+    return _factor_of(*[word for word in recipe.split(" ", 2)[:2] if word.startswith(("speed=", "tempo="))])
+
+
+@cache
+def _factor_of(*words: str) -> float:
+    return length_factor(parse_recipe(" ".join(words)))
 
 
 def _speaker(recipe: str, speaker: str) -> str:
