@@ -114,11 +114,13 @@ def test_same_pictures_twice(experiment):
     assert one == two and one.svg and one.png
 
 
-def test_published_points_only_on_request(experiment):
-    rows = read_results(experiment[1] / "results.tsv")
-    plain, marked = (scored_pareto_pictures(rows, "cosine", "t", published)[0] for published in (False, True))
-    assert "published" not in plain.caption and "published" in marked.caption
-    assert plain.svg != marked.svg
+@pytest.mark.parametrize(
+    ("trials", "published", "marked"), [("vox1_O_cleaned", True, True), ("vox1_O", False, False), ("main", True, False)]
+)
+def test_published_points_only_on_request_and_on_their_list(experiment, trials, published, marked):
+    rows = [row | {"trials": trials} for row in read_results(experiment[1] / "results.tsv")]
+    (picture,) = scored_pareto_pictures(rows, "cosine", "t", published)
+    assert ("published" in picture.caption) == marked
 
 
 def test_without_search_dev_results_and_as_norm(tmp_path):
