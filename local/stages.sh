@@ -104,10 +104,16 @@ check_expdir
 read_phases
 read_budgets
 find_supernet
+trap interrupted INT
+hold "$expdir"
 record_command
 
 COMMON=(--nj "$nj" --seed "$seed" --force "$force")
 log "$TITLE: stages $stage to $stop_stage, expdir $expdir, budgets: ${BUDGETS[*]}, seed $seed, $nj jobs, $num_ranks ranks"
+
+if [ "$stage" -le 1 ]; then
+  hold "$datadir"
+fi
 
 if begin 0 "corpus to data directories"; then
   run "local/$PREPARE" --cmd "$train_cmd" "${COMMON[@]}" "${PREPARE_ARGUMENTS[@]}" "$datadir"
@@ -117,6 +123,10 @@ if begin 1 "copies and features"; then
   need 0 "$datadir/train/wav.scp"
   run local/make_features.sh --cmd "$train_cmd" "${COMMON[@]}" --fbank-config "$fbank_config" \
     --augment-config "$augment_config" "$datadir" "$featdir"
+fi
+
+if [ "$stage" -le 1 ] && [ -n "${HELD:-}" ]; then
+  exec {HELD}>&- # others may train on this data
 fi
 
 TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" --seed "$seed" --force "$force"

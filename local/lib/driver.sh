@@ -63,6 +63,12 @@ run() {
   fi
 }
 
+# interrupted: what Ctrl-C leaves on the screen
+interrupted() {
+  printf 'run.sh: stopped in stage %s. Resume with:\n  %s\n' "$CURRENT" "$(resume_line "$CURRENT")" >&2
+  exit 130
+}
+
 finish() {
   log "stages $stage to $stop_stage done in $SECONDS s"
   [ "$stop_stage" -ge "$LAST_STAGE" ] || echo "next: $(resume_line $((stop_stage + 1)) --stop-stage)"
@@ -139,6 +145,16 @@ check_expdir() {
   done
   mkdir -p "$expdir" || die "$expdir cannot be made"
   [ -w "$expdir" ] || die "$expdir is not writable"
+}
+
+# hold FOLDER: wait until no other run.sh, nor a stage that outlived a killed one, works in FOLDER. The lock goes with the
+# file descriptor, left in HELD, which every process that this one starts inherits.
+hold() {
+  command -v flock >/dev/null || return 0
+  mkdir -p "$1" && exec {HELD}>>"$1/.lock" || die "$1 cannot be written"
+  flock -n "$HELD" && return
+  log "another run.sh, or a stage that outlived one, works in $1; waiting until it ends"
+  flock "$HELD"
 }
 
 # record_command: one line per call, which the report shows

@@ -71,6 +71,11 @@ class FakeEgs:
         command = ["bash", script, *options]
         return subprocess.run(command, cwd=cwd or self.folder, capture_output=True, text=True)
 
+    def start(self, output: Path, *options: str) -> subprocess.Popen:
+        """Start run.sh with `options`, its output to a file, and go on."""
+        with output.open("w") as stream:
+            return subprocess.Popen(["bash", "run.sh", *options], cwd=self.folder, stdout=stream, stderr=stream)
+
     def calls(self) -> list[list[str]]:
         """Return the calls of the stages since the last question: name and words."""
         path = self.folder / "calls"

@@ -1,6 +1,7 @@
 """local/stages.sh: gates, options, refusals and the line that resumes a failed stage."""
 
 import shlex
+import time
 
 import pytest
 from helpers.fake_stages import FakeEgs
@@ -155,3 +156,24 @@ def test_every_call_is_noted_for_the_report(egs):
     egs.run("--stop-stage", "0", "--macs-budget", "204M 571M")
     time, revision, command = (egs.folder / "exp" / "toy" / "commands.tsv").read_text().rstrip("\n").split("\t")
     assert time and revision and command == "bash run.sh --stop-stage 0 --macs-budget '204M 571M'"
+
+
+def test_a_second_run_waits_for_what_a_killed_one_left_running(egs, tmp_path):
+    slow = egs.root / "local" / "prepare_toy.sh"
+    hold = "touch started; while [ ! -e go ]; do sleep 0.1; done; printf '%s'"
+    slow.write_text(slow.read_text().replace("printf '%s'", hold, 1))
+    first = egs.start(tmp_path / "first", "--stop-stage", "0")
+    wait_until((egs.folder / "started").exists)
+    first.kill()  # run.sh alone, as kill -9 does it; the stage goes on
+    first.wait()
+    second = egs.start(tmp_path / "second", "--stop-stage", "1")
+    wait_until(lambda: "waiting" in (tmp_path / "second").read_text())
+    assert not (egs.folder / "calls").exists()
+    (egs.folder / "go").touch()
+    assert second.wait() == 0
+    assert names(egs) == ["prepare_toy", "prepare_toy", "make_features"]
+
+
+def wait_until(condition):
+    while not condition():
+        time.sleep(0.05)
