@@ -40,6 +40,7 @@ setup(
             "scikit-learn",
             "kaldi_native_io",
             "kaldi-native-fbank",
+            "sherpa-onnx",
         ],
     },
     entry_points={"console_scripts": ["etdnn=etdnn.cli:main"]},

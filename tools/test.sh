@@ -7,7 +7,7 @@ if [[ ${1-} == --help ]]; then
   echo "Usage: bash tools/test.sh [pytest's arguments]    lint (ruff, shellcheck), then the tests; --slow for all of them"
   exit 0
 fi
-bash "$ROOT/tools/install.sh" --extras mini,test
+bash "$ROOT/tools/install.sh" --extras mini,onnx,plots,test
 cd "$ROOT"
 python=${ETDNN_PYTHON:-$ROOT/tools/venv/bin/python}
 python=$(command -v "$python")
