@@ -1,6 +1,9 @@
 """Training crops: which utterances, from where, with which label; the batch of step n is a function of (seed, n)."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +11,9 @@ import torch
 from torch import Tensor
 
 from etdnn.data.ark import FeatureReader
-from etdnn.data.datadir import read_table
+from etdnn.data.ark_index import Keys, read_marks, read_word_table
 from etdnn.errors import UserError
 from etdnn.features.normalise import normalise
-from etdnn.files import hash_text
 from etdnn.seeding import numpy_generator
 from etdnn.train.settings import SpecAugment
 
@@ -39,35 +41,26 @@ class TrainingSet:
         if not (directory / "feats.scp").is_file():
             raise UserError(f"{directory}/feats.scp is missing; stage 1 makes it: bash run.sh --stage 1")
         self.reader = FeatureReader(directory / "feats.scp")
-        utt2spk = read_table(directory / "utt2spk")
         keys = self.reader.keys
-        for key in keys:
-            if key not in utt2spk:
-                raise UserError(f"{directory}/utt2spk: no line for '{key}', which {directory}/feats.scp has")
-        self.speakers = sorted({utt2spk[key] for key in keys})
+        self.speakers, self.labels = _labels(directory, keys)
         if len(self.speakers) < 2:
             raise UserError(f"{directory}: {len(self.speakers)} speaker; training needs at least two")
-        index = {speaker: number for number, speaker in enumerate(self.speakers)}
-        self.labels = np.fromiter((index[utt2spk[key]] for key in keys), np.int64, len(keys))
         self.augmentation = augmentation
         visited = np.arange(len(keys)) if speed_copies else _own_speed(directory, keys)
         self._members, self._starts = self._items(directory, keys, visited)
-        self.hash = hash_text("\n".join(f"{key} {utt2spk[key]}" for key in keys))
+        self.hash = _hash(keys, self.speakers, self.labels)
 
-    def _items(self, directory: Path, keys: list[str], visited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _items(self, directory: Path, keys: Keys, visited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return utterance indices grouped by item, the original first in each, and where each group begins."""
         if self.augmentation < 0 or not (directory / "utt2uniq").is_file():
             return visited, np.arange(len(visited) + 1)
-        originals = read_table(directory / "utt2uniq")
-        groups: dict[tuple[str, int], list[int]] = {}
-        for number in visited.tolist():
-            key = keys[number]
-            original = originals.get(key, key)
-            original = originals.get(original, original)  # a noisy copy of a speed copy
-            groups.setdefault((original, int(self.labels[number])), []).append(number)
-        members = [sorted(group, key=lambda number: (len(keys[number]), keys[number])) for group in groups.values()]
-        starts = np.cumsum([0, *map(len, members)])
-        return np.fromiter((number for group in members for number in group), np.int64, len(visited)), starts
+        pairs = _originals(directory, keys)[visited] * len(self.speakers) + self.labels[visited]
+        _, first, group = np.unique(pairs, return_index=True, return_inverse=True)
+        appearance = np.empty(len(first), np.int64)
+        appearance[np.argsort(first)] = np.arange(len(first))
+        group = appearance[group]
+        order = np.lexsort((keys.ranks()[visited], keys.lengths()[visited], group))
+        return visited[order], np.concatenate([[0], np.cumsum(np.bincount(group))])
 
     @property
     def items(self) -> int:
@@ -106,12 +99,53 @@ class TrainingSet:
         return Batch(crops, torch.from_numpy(self.labels[utterances]), utterances)
 
 
-def _own_speed(directory: Path, keys: list[str]) -> np.ndarray:
+def _labels(directory: Path, keys: Keys) -> tuple[list[str], np.ndarray]:
+    """Return the speakers of `keys`, sorted, and the number of each utterance's speaker."""
+    known, codes, names = read_word_table(directory / "utt2spk")
+    positions = known.positions_of(keys)
+    if (positions < 0).any():
+        missing = keys[int(np.argmin(positions))]
+        raise UserError(f"{directory}/utt2spk: no line for '{missing}', which {directory}/feats.scp has")
+    used, codes = np.unique(codes[positions], return_inverse=True)
+    order = sorted(range(len(used)), key=lambda place: names[used[place]])
+    number = np.empty(len(used), np.int64)
+    number[order] = np.arange(len(used))
+    return [names[used[place]] for place in order], number[codes]
+
+
+def _originals(directory: Path, keys: Keys) -> np.ndarray:
+    """Return a number per utterance that copies share with their original, by utt2uniq; those not in it stand alone."""
+    known, codes, names = read_word_table(directory / "utt2uniq")
+    numbers = {name: number for number, name in enumerate(names)}
+    parent = np.arange(len(names), dtype=np.int64)  # the original of an original: that of a copy of a speed copy
+    for key, code in zip(known, codes.tolist(), strict=True):
+        if (number := numbers.get(key)) is not None:
+            parent[number] = code
+    positions = known.positions_of(keys)
+    originals = parent[codes[positions]]
+    for index in np.flatnonzero(positions < 0).tolist():
+        originals[index] = numbers.setdefault(keys[index], len(numbers))
+    return originals
+
+
+def _own_speed(directory: Path, keys: Keys) -> np.ndarray:
     """Return the indices of utterances that are not speed copies, by their recipes in utt2aug."""
     path = directory / "utt2aug"
-    recipes = read_table(path) if path.is_file() else {}
-    plain = [number for number, key in enumerate(keys) if "speed=" not in recipes.get(key, "")]
-    return np.array(plain, dtype=np.int64)
+    if not path.is_file():
+        return np.arange(len(keys))
+    known, fast = read_marks(path, "speed=")
+    positions = known.positions_of(keys)
+    return np.flatnonzero((positions < 0) | ~fast[positions])
+
+
+def _hash(keys: Keys, speakers: Sequence[str], labels: np.ndarray) -> str:
+    """Return the hash of the lines `utterance speaker`, without holding them all."""
+    digest, first = hashlib.sha256(), True
+    pairs = zip(keys, labels.tolist(), strict=True)
+    while lines := [f"{key} {speakers[label]}" for key, label in islice(pairs, 1 << 16)]:
+        digest.update(("" if first else "\n").encode() + "\n".join(lines).encode())
+        first = False
+    return digest.hexdigest()[:16]
 
 
 def mask(crops: Tensor, settings: SpecAugment, *purpose: int | str) -> Tensor:

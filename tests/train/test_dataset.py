@@ -4,6 +4,7 @@ import torch
 
 from etdnn.data.datadir import read_table, write_table
 from etdnn.errors import UserError
+from etdnn.files import hash_text
 from etdnn.train.dataset import TrainingSet, mask
 from etdnn.train.settings import SpecAugment
 
@@ -70,3 +71,33 @@ def test_one_speaker_is_refused(training_set):
 def test_missing_features_name_the_stage(tmp_path):
     with pytest.raises(UserError, match="--stage 1"):
         TrainingSet(tmp_path)
+
+
+def test_items_are_those_of_a_plain_grouping(training_set):
+    """Copies of copies, copies without entry, an order of feats.scp of its own: against dictionaries."""
+    origins = read_table(training_set / "utt2uniq")
+    origins["s1-a-3-noise"], origins["s1-a-3"] = "s1-a-3", "s1-a-2"  # a copy of a copy
+    del origins["s2-a-0-noise"]
+    write_table(training_set / "utt2uniq", origins)
+    lines = (training_set / "feats.scp").read_text().splitlines(keepends=True)
+    (training_set / "feats.scp").write_text("".join(lines[::-1]))
+    data = TrainingSet(training_set, 0.5)
+    keys = list(data.reader.keys)
+    groups = {}
+    for key in keys:
+        origin = origins.get(key, key)
+        groups.setdefault(origins.get(origin, origin), []).append(key)
+    expected = [sorted(group, key=lambda key: (len(key), key)) for group in groups.values()]
+    bounds = zip(data._starts, data._starts[1:], strict=False)
+    assert [[keys[number] for number in data._members[first:last]] for first, last in bounds] == expected
+    assert ["s1-a-2", "s1-a-3", "s1-a-2-noise", "s1-a-3-noise"] in expected and ["s2-a-0-noise"] in expected
+    utt2spk = read_table(training_set / "utt2spk")
+    assert [data.speakers[label] for label in data.labels] == [utt2spk[key] for key in keys]
+    assert data.hash == hash_text("\n".join(f"{key} {utt2spk[key]}" for key in keys))
+
+
+def test_speed_copies_can_be_left_out(training_set):
+    write_table(training_set / "utt2aug", {"s0-a-0-noise": "speed=0.9 noise=n@5", "s0-a-1-noise": "noise=n@5"})
+    data = TrainingSet(training_set, speed_copies=False)
+    visited = {data.reader.keys[number] for number in data._members}
+    assert set(data.reader.keys) - visited == {"s0-a-0-noise"}
