@@ -185,18 +185,18 @@ def stop_jobs(running):
     deadline = time.monotonic() + PATIENCE
     left = dict(running)
     while left:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            break
-        if pid in left:
-            with contextlib.suppress(OSError):
-                left.pop(pid).end(os.waitstatus_to_exitcode(status))
-        elif time.monotonic() > deadline:
+        for pid in list(left):
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:  # it ended in the moment of the signal that brought us here
+                ended, status = pid, signal.SIGTERM
+            if ended:
+                with contextlib.suppress(OSError):
+                    left.pop(pid).end(os.waitstatus_to_exitcode(status))
+        if left and time.monotonic() > deadline:
             signal_groups(left, signal.SIGKILL)
             deadline = math.inf
-        else:
-            time.sleep(0.02)
+        time.sleep(0.02)
     signal_groups(running, signal.SIGKILL)  # descendants that outlived the group's first process
 
 

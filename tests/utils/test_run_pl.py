@@ -1,3 +1,5 @@
+import importlib.machinery
+import importlib.util
 import os
 import re
 import signal
@@ -192,3 +194,24 @@ def test_jobs_that_ignore_the_signal_are_killed(tmp_path: Path) -> None:
     process.terminate()
     assert process.wait(timeout=30) == 143
     assert wait_until(lambda: not alive(marker))
+
+
+def test_job_that_ended_as_the_signal_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its status was taken from the system just before the signal left the loop: stopping must not wait for it."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "utils"))
+    loader = importlib.machinery.SourceFileLoader("run_pl", RUN[1])
+    run_pl = importlib.util.module_from_spec(importlib.util.spec_from_loader("run_pl", loader))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loader.exec_module(run_pl)
+    process = subprocess.Popen(["true"], start_new_session=True)
+    process.wait()
+
+    class EndedJob:
+        code = None
+
+        def end(self, code: int) -> None:
+            self.code = code
+
+    job = EndedJob()
+    run_pl.stop_jobs({process.pid: job})
+    assert job.code == -signal.SIGTERM
