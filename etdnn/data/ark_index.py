@@ -1,8 +1,8 @@
 """Index of scp files in arrays: 3.6 million utterances without a Python object for each.
 
 Memory per utterance: the key's bytes + 1, 8 (its place), 8 (offset), 4 (ark), and what the reader adds (17): about 70
-bytes with 30-byte keys. Measured for 3.6 million utterances (bench/crops.py): 370 MB held with what the allocator keeps,
-500 MB at the peak; a dict of strings needs over 1 GB.
+bytes with 30-byte keys. Measured for 3.6 million utterances (bench/crops.py): 370 MB held, with what the allocator
+keeps, 500 MB at the peak; a dict of strings needs over 1 GB.
 """
 
 from array import array
