@@ -115,12 +115,12 @@ class Recipe:
         )
 
     def file_hashes(self, *folders: str) -> dict[str, str]:
-        """Return path -> hash of every file below `folders` that is not a log or a list of calls."""
+        """Return path -> hash of every file below `folders`, but for logs, calls and reports (which show the calls)."""
         files = [path for folder in folders for path in (self.folder / folder).rglob("*") if path.is_file()]
         return {
             str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in files
-            if "log" not in path.parts and path.name not in ("commands.tsv", "report.md") and path.suffix != ".lock"
+            if not {"log", "report"} & set(path.parts) and path.name != "commands.tsv"
         }
 
 
