@@ -6,7 +6,7 @@
 #   PREPARE_OPTIONS   names of the options that stage 0 takes besides the common ones (array)
 #   PREPARE_PATHS     those of them that are paths
 #   PREPARE_HELP      their lines of the help text
-#   REPORT_OPTIONS    options of local/report.sh (array)
+#   REPORT_OPTIONS    options of local/report.sh (array; may be left out)
 #   defaults          a function that sets other defaults than those below
 # Each stage is one script of local/ (or several calls of it); what it needs, what it leaves: run.sh --help.
 # Lower-case variables are options (utils/parse_options.sh), the driver's own are upper-case.
@@ -178,7 +178,7 @@ fi
 
 if begin 8 "report"; then
   need 7 "$expdir/results.tsv"
-  run local/report.sh "${REPORT_OPTIONS[@]}" --title "$TITLE" "$datadir" "$expdir"
+  run local/report.sh ${REPORT_OPTIONS[@]+"${REPORT_OPTIONS[@]}"} --title "$TITLE" "$datadir" "$expdir"
 fi
 
 finish

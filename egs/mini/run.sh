@@ -26,7 +26,6 @@ PREPARE_HELP="\
   --sessions N          sessions of each voice: room, noise, microphone, style [3]
   --utterances N        utterances of each session [4]
   --corpus-seed N       seed of the corpus; --seed leaves the corpus as it is [0]"
-REPORT_OPTIONS=()
 # shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/mini

@@ -27,7 +27,6 @@ PREPARE_HELP="\
   --rirs DIR            room impulse responses [synthetic rooms]
   --min-seconds S       shorter files are listed and skipped [0.3]
   --allow-missing true  drop trials whose audio is not there [false]"
-REPORT_OPTIONS=()
 # shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/own

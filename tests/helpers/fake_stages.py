@@ -31,7 +31,6 @@ PREPARE=prepare_toy.sh
 PREPARE_OPTIONS=(corpus trials)
 PREPARE_PATHS=(corpus)
 PREPARE_HELP="  --corpus DIR          the toy corpus"
-REPORT_OPTIONS=()
 defaults() {
   expdir=exp/toy
   nj=2

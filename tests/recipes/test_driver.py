@@ -139,7 +139,7 @@ def test_values_are_never_evaluated(egs):
     assert option(egs.calls()[0], "--corpus") == ["$(touch pwned)`touch pwned`"]
 
 
-@pytest.mark.parametrize("egs_name", ["mini", "own", "voxceleb"])
+@pytest.mark.parametrize("egs_name", ["mini", "own", "voxceleb", "cnceleb"])
 def test_help_lists_every_option(repository, egs_name):
     import re
     import subprocess
