@@ -4,6 +4,7 @@ What is drawn for a copy is a function of (seed, id of the copy, plan and noise 
 """
 
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -121,15 +122,15 @@ def make_copies(
 
 def _all_copies(plan: Plan, material: Material, seed: int, utterances: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Yield (id of the copy, original, recipe)."""
+    speeds = [(f"{factor:g}", f"speed={factor:g}") for factor in plan.speed_factors]  # one string for all utterances
     for utterance in utterances:
         for copy in plan.copies:
             recipe = draw_recipe(plan, copy, material, seed, utterance)
             if recipe is not None:
                 yield f"{utterance}-{copy.name}", utterance, format_recipe(recipe)
-        for factor in plan.speed_factors:
-            speed = f"{factor:g}"
+        for speed, alone in speeds:
             faster = f"sp{speed}-{utterance}"
-            yield faster, utterance, f"speed={speed}"
+            yield faster, utterance, alone
             for copy in plan.copies:
                 recipe = draw_recipe(plan, copy, material, seed, faster) if copy.of_speed_copies else None
                 if recipe is not None:
@@ -171,7 +172,7 @@ def _factor_of(*words: str) -> float:
 
 def _speaker(recipe: str, speaker: str) -> str:
     """Return the speaker of a copy: another one at another speed."""
-    return f"sp{recipe.split()[0][6:]}-{speaker}" if recipe.startswith("speed=") else speaker
+    return sys.intern(f"sp{recipe.split(None, 1)[0][6:]}-{speaker}") if recipe.startswith("speed=") else speaker
 
 
 def _count(copies: list[tuple[str, str, str]], plan: Plan) -> dict[str, int]:
