@@ -32,8 +32,11 @@ def run(args: argparse.Namespace) -> None:
     setting = Setting(args.backend, pick_device(args.device).type, args.threads, args.batch, args.frames, args.repeats)
     table = measure_table(space, setting, seed=args.seed)
     table.save(args.out)
-    print(f"{args.out}: space {space.name} on {table.about['machine']}, {setting.threads} threads, batch {setting.batch}, "
-          f"{setting.frames} frames; sum of parts x {table.scale:.3f} + {table.offset * 1e3:.3f} ms")  # fmt: skip
+    print(
+        f"{args.out}: space {space.name} on {table.about['machine']}, {setting.threads} threads, "
+        f"batch {setting.batch}, {setting.frames} frames; sum of parts x {table.scale:.3f} + "
+        f"{table.offset * 1e3:.3f} ms"
+    )
     if args.check:
         checks = check_table(table, space, setting, args.check, args.seed)
         print(f"{'predicted ms':>12} {'measured ms':>12} {'error':>7}  arch")

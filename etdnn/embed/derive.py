@@ -45,8 +45,8 @@ def derive_subnet(
     """Write the calibrated subnet `arch_text` of a supernet to `out`; return its metadata.
 
     `data` is the training data (`calibration_data`), whose front end must be the supernet's; `crops` is clamped to
-    one per utterance. Weights are exact copies of the supernet's slices, only batch-norm statistics are new. UserError where
-    inputs do not fit.
+    one per utterance. Weights are exact copies of the supernet's slices, only batch-norm statistics are new.
+    UserError where inputs do not fit.
     """
     supernet = load_supernet(supernet_path)
     for key in ("frontend", "normalisation"):

@@ -151,7 +151,8 @@ check_expdir() {
 # file descriptor, left in HELD, which every process that this one starts inherits.
 hold() {
   command -v flock >/dev/null || return 0
-  mkdir -p "$1" && exec {HELD}>>"$1/.lock" || die "$1 cannot be written"
+  { mkdir -p "$1" && : >>"$1/.lock"; } 2>/dev/null || die "$1 cannot be written"
+  exec {HELD}>>"$1/.lock"
   flock -n "$HELD" && return
   log "another run.sh, or a stage that outlived one, works in $1; waiting until it ends"
   flock "$HELD"
