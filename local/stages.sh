@@ -36,6 +36,7 @@ params_budget=
 latency_budget=
 latency_table=
 phase=
+calibration_crops=6000
 finetune=false
 trials=()
 defaults
@@ -68,6 +69,7 @@ Options (dashes or underscores; default in brackets):
   --latency-table FILE  latencies measured on the target
   --phase NAME          search the supernet as this phase left it [the last phase]
   --finetune true       stage 5 trains each subnet on, as the training configuration says [$finetune]
+  --calibration-crops N training crops on which stage 5 measures batch norm, at most one per utterance [$calibration_crops]
   --finetune true       train each derived subnet on, as section finetune of the training configuration says [$finetune]
   --trials LIST         a trial list (repeatable): by file, stage 0 takes it in where the corpus leaves that to the user;
                         by name, stage 7 scores only the lists named [all of $datadir/test]
@@ -158,7 +160,8 @@ if begin 5 "derive subnets"; then
   for name in "${BUDGETS[@]}"; do
     [ "$name" = largest ] || need 4 "$expdir/search/$name/arch.txt"
     run local/derive.sh --cmd "$gpu_job_cmd" "${COMMON[@]}" --device "$device" --phase "$phase" \
-      --finetune "$finetune" --train-config "$train_config" --num-ranks "$num_ranks" "$datadir" "$expdir" "$name"
+      --crops "$calibration_crops" --finetune "$finetune" --train-config "$train_config" --num-ranks "$num_ranks" \
+      "$datadir" "$expdir" "$name"
   done
 fi
 

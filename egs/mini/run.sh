@@ -31,6 +31,7 @@ defaults() {
   expdir=exp/mini
   nj=2
   num_ranks=2
+  calibration_crops=1000
   DEFAULT_MACS_BUDGET="20M 50M"
   corpus=corpus
   train_speakers=160
