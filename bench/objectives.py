@@ -18,8 +18,14 @@ def make_objective(space: SearchSpace, kind: str, seed: int):
     trend: more MACs help, with waves on top, so that the budget binds.
     """
     rng = np.random.default_rng([seed, KINDS.index(kind)])
-    raw = {"additive": _additive, "interaction": _interaction, "fourier": _fourier, "network": _network,
-           "rough": _rough, "trend": _trend}[kind](space, rng)
+    raw = {
+        "additive": _additive,
+        "interaction": _interaction,
+        "fourier": _fourier,
+        "network": _network,
+        "rough": _rough,
+        "trend": _trend,
+    }[kind](space, rng)
     reference = raw(sample(space, 4000, np.random.default_rng(0)))
     mean, spread = reference.mean(), reference.std()
     return lambda archs: 2.3 + SPREAD * (raw(getattr(archs, "rows", archs)) - mean) / spread

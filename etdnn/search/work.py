@@ -11,6 +11,7 @@ from etdnn.errors import UserError
 from etdnn.files import atomic_path, write_text
 from etdnn.model.arch import Arch
 from etdnn.model.budget import Budget
+from etdnn.model.latency import LatencyTable
 from etdnn.model.space import SearchSpace
 from etdnn.search.evaluate import EvaluationData, Evaluator
 from etdnn.search.limits import KINDS
@@ -80,8 +81,11 @@ def plan_search(inputs: Inputs, budgets: list[Budget], plan: Path, latency_table
     study = Study(
         folder=inputs.folder, space=space, supernet_space=supernet.space, settings=settings, seed=inputs.seed,
         protocols={task: data(task).protocol(supernet) for task in (MEASURE, CONFIRM)},
-        known={(row.protocol, row.arch): row for row in rows}, latency_table=latency_table,
+        known={(row.protocol, row.arch): row for row in rows},
+        latency_table=LatencyTable.load(latency_table) if latency_table else None,
     )  # fmt: skip
+    if study.latency_table and (other := study.latency_table.foreign()):
+        say(f"warning: latency table {latency_table}: {other}")
     for line in (line for budget in budgets for line in study.limits(budget).idle()):
         say(f"warning: {line}")
     wanted, findings = {}, []
@@ -90,9 +94,6 @@ def plan_search(inputs: Inputs, budgets: list[Budget], plan: Path, latency_table
             findings.append(study.search(budget))
         except NotMeasured as missing:
             wanted.update(dict.fromkeys(missing.wanted))
-    for task, protocol in study.protocols.items():
-        for arch in [arch for kind, arch in wanted if kind == task]:
-            wanted.pop((task, arch)) if (protocol, arch) in study.known else None
     confirmed = [row for row in rows if row.protocol == study.protocols[CONFIRM]]
     for row in confirmed:  # scores lie beside the evaluations; without them it has to be measured again
         if row.status == "ok" and not score_path(inputs.folder, row).is_file():
