@@ -1,6 +1,9 @@
 """One process or several: ranks, their gradients in one flat buffer, one all-reduce per step."""
 
+import contextlib
+import ctypes
 import os
+import signal
 from collections.abc import Iterable
 
 import torch
@@ -8,6 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from etdnn.errors import UserError
+
+PR_SET_PDEATHSIG = 1
 
 
 class Ranks:
@@ -18,6 +23,7 @@ class Ranks:
         self.rank = int(os.environ.get("RANK", "0"))
         self.device = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
         if self.count > 1:
+            _end_with_launcher()
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
 
     @property
@@ -34,6 +40,15 @@ class Ranks:
         """Leave the group."""
         if self.count > 1:
             dist.destroy_process_group()
+
+
+def _end_with_launcher() -> None:
+    """Have Linux kill this rank when torchrun is killed outright: orphans would train on beside a resumed run."""
+    launcher = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != launcher:  # it ended before the request
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _device(name: str, local_rank: int) -> torch.device:
