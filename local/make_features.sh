@@ -103,7 +103,9 @@ make_features() {
   trap - EXIT
   [ "$status" -eq 0 ] || fail "features of $dir: a job failed, its log is named above; finished jobs are kept"
   for ((job = 1; job <= parts; job++)); do prefixes+=("$folder/fbank.$job"); done
-  python3 -m etdnn merge-features --check "$check" "$dir" "${prefixes[@]}"
+  local options=(--check "$check")
+  [ "$dir" != "$data/dev" ] || options+=(--drop-trials) # dev lists are ours, test lists are not
+  python3 -m etdnn merge-features "${options[@]}" "$dir" "${prefixes[@]}"
   set_stamp stamp_write "$dir"
   rm -rf "$dir/split${parts}utt"
   remove_other_parts "$folder" "$parts"

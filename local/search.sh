@@ -64,11 +64,12 @@ budgets=$(python3 -m etdnn budgets --macs-budget "$macs_budget" --params-budget 
 readarray -t budgets <<<"$budgets"
 options="search seed=$seed"
 current=true
+stale=()
 for name in "${budgets[@]}"; do
   if [ "$force" = true ] || [ ! -f "$dir/$name/arch.txt" ] ||
     ! stamp_current "$dir/$name/.stamp" "$options" "${inputs[@]}"; then
     current=false
-    rm -f "$dir/$name/.stamp" "$dir/$name/arch.txt"
+    stale+=("$dir/$name/.stamp" "$dir/$name/arch.txt")
   else
     echo "local/search.sh: $dir/$name/arch.txt is up to date"
   fi
@@ -104,6 +105,7 @@ while true; do
   cat "$dir/log/search.$round.log"
   count=$(wc -l <"$plan")
   [ "$count" -gt 0 ] || break
+  [ "$round" -gt 1 ] || rm -f "${stale[@]}" # not before the options are known to be good
   [ "$round" -le 100 ] || fail "$count subnets are still not measured after 100 rounds; see $dir/log"
   jobs=$((count < nj ? count : nj))
   $cmd "JOB=1:$jobs" "$dir/log/evaluate.$round.JOB.log" python3 -m etdnn evaluate-subnets "${common[@]}" \

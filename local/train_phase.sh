@@ -15,7 +15,7 @@ override=false
 help_message="Usage: local/train_phase.sh [options] PHASE TRAIN-DATA EXPDIR
   e.g.: local/train_phase.sh --num-ranks 2 kernel data/train_all exp/paper
 Trains PHASE (a name of the training configuration) from the phase before it; makes EXPDIR/PHASE/supernet.safetensors and
-head.safetensors, and EXPDIR/supernet, a link to the last complete phase.
+head.safetensors, and, after the configuration's last phase, EXPDIR/supernet, a link to it.
 Options:
   --cmd CMD              job runner (default: $cmd)
   --num-ranks N          processes that share a batch, per node (default: $num_ranks)
@@ -73,6 +73,9 @@ export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 mkdir -p "$expdir/$phase/log"
 echo "train_phase.sh: phase $phase of $expdir, $num_ranks rank(s); log: $expdir/$phase/log/train.log"
 $cmd --num-threads "$num_ranks" "$expdir/$phase/log/train.log" "${launcher[@]}" -m etdnn train "${options[@]}"
-ln -sfn "$phase" "$expdir/.supernet.new"
-mv -fT "$expdir/.supernet.new" "$expdir/supernet"
+# only the last phase makes the supernet that stages 4 to 8 search
+if [ "$phase" = "$(python3 -m etdnn list-phases "$train_config" | tail -n 1)" ]; then
+  ln -sfn "$phase" "$expdir/.supernet.new"
+  mv -fT "$expdir/.supernet.new" "$expdir/supernet"
+fi
 echo "train_phase.sh: made $expdir/$phase/supernet.safetensors"

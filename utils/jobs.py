@@ -182,7 +182,8 @@ def last_line(log):
     except OSError:
         return ""
     own = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return own[-1][:300] if own else ""
+    told = [line for line in own if ": error: " in line]  # torchrun frames a rank's error with lines of its own
+    return (told or own)[-1][:300] if own else ""
 
 
 def report_failures(name, call, failures, shown=5):

@@ -55,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, module, args: argparse.Namespace) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: results do not depend on the cores
     try:
         return module.run(args) or 0
     except UserError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--check", type=int, default=200, help="utterances to read back; -1 all, 0 none [200]")
+    parser.add_argument("--drop-trials", action="store_true", help="drop the trials of dropped utterances too (dev)")
     parser.add_argument("data", type=Path, help="data directory")
     parser.add_argument("prefixes", type=Path, nargs="+", help="PREFIX of each make-fbank job")
 
@@ -21,5 +22,5 @@ def run(args: Namespace) -> int:
     """Merge the parts."""
     from etdnn.features.merge import merge_parts
 
-    merge_parts(args.data, args.prefixes, args.check)
+    merge_parts(args.data, args.prefixes, args.check, trials_too=args.drop_trials)
     return 0

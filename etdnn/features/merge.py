@@ -10,6 +10,7 @@ import numpy as np
 from etdnn.data.ark import FeatureReader
 from etdnn.data.ark_format import BYTES_PER_VALUE
 from etdnn.data.datadir import DataDir, read_table, speaker_to_utterances, write_table
+from etdnn.data.trials import read_trials, write_trials
 from etdnn.errors import UserError
 from etdnn.features.fbank import FbankOptions
 from etdnn.features.jobs import PartFiles, is_done
@@ -21,12 +22,20 @@ _BYTES_PER_UTTERANCE = 200  # header, key, and the lines of scp and utt2num_fram
 _HEADROOM = 1.05
 
 
-def merge_parts(data: Path, prefixes: Sequence[Path], check: int = 200, say: Callable[[str], None] = print) -> int:
+def merge_parts(
+    data: Path,
+    prefixes: Sequence[Path],
+    check: int = 200,
+    say: Callable[[str], None] = print,
+    *,
+    trials_too: bool = False,
+) -> int:
     """Write feats.scp, utt2num_frames and frontend.json of data directory `data`; return the number of utterances.
 
     Utterances without features are dropped from every table, if they are at most max(10, 0.1 %) and features exist for
     at least 95 %; otherwise UserError, and nothing is changed. `check` utterances (0: none, -1: all) are read back and
-    looked at. feats.scp is written last: where it is, the others are.
+    looked at. feats.scp is written last: where it is, the others are. With `trials_too` the trials of dropped
+    utterances go as well: right for dev lists, which stage 0 drew, wrong for published ones.
     """
     parts = [PartFiles(prefix) for prefix in prefixes]
     for part in parts:
@@ -47,6 +56,8 @@ def merge_parts(data: Path, prefixes: Sequence[Path], check: int = 200, say: Cal
     if missing:
         drop_utterances(data, set(missing))
         say(f"{data}: dropped {len(missing)} utterances whose audio is bad, e.g. {missing[0]}")
+        if trials_too:
+            drop_trials(data, set(missing), say)
     _concatenate([part.named("utt2num_frames") for part in parts], data / "utt2num_frames")
     with atomic_path(data / "frontend.json") as temporary:
         temporary.write_text(fronts.pop(), encoding="utf-8")
@@ -87,6 +98,17 @@ def drop_utterances(data: Path, drop: set[str]) -> None:
     if (data / "spk2gender").is_file():
         genders = read_table(data / "spk2gender")
         write_table(data / "spk2gender", {key: value for key, value in genders.items() if key in speakers})
+
+
+def drop_trials(data: Path, drop: set[str], say: Callable[[str], None]) -> None:
+    """Take the trials of dropped utterances out of every list of a data directory; say how many."""
+    for name in DataDir(data).trial_names():
+        path = data / f"trials_{name}"
+        trials = read_trials(path)
+        keep = np.array([a not in drop and b not in drop for a, b in zip(trials.enrol, trials.test, strict=True)])
+        if not keep.all():
+            write_trials(path, trials.kept(keep))
+            say(f"{path}: dropped {int((~keep).sum())} of {len(keep)} trials, whose utterances have no features")
 
 
 def expected_bytes(seconds: Iterable[float], options: FbankOptions, compression: str) -> int:

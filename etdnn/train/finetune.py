@@ -19,7 +19,7 @@ from etdnn.train.dataset import TrainingSet
 from etdnn.train.journal import Journal
 from etdnn.train.loop import Stepper, final_weights, train
 from etdnn.train.losses import MarginHead
-from etdnn.train.phases import announce, check_batch, load_head, read_frontend
+from etdnn.train.phases import announce, check_batch, load_head, read_frontend, table_hashes
 from etdnn.train.ranks import Ranks
 from etdnn.train.settings import TrainSettings
 from etdnn.train.state import check_identity, flatten
@@ -68,6 +68,9 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
             "which a subnet file does not hold: keep the folder of the last phase"
         )
     net, metadata = read_subnet(job.model)
+    for key in ("calibration", "normalisation", "frontend"):
+        if key not in metadata:
+            raise UserError(f"{job.model}: its metadata has no '{key}'; only subnets of stage 5 can be fine-tuned")
     if metadata["frontend"].get("key") != read_frontend(job.data).get("key"):
         raise UserError(f"{job.data}: its features are of another front end than {job.model}; make them with stage 1")
     options = settings.finetune
@@ -111,6 +114,7 @@ def _identity(settings: TrainSettings, data: TrainingSet, ranks: Ranks, job: Fin
             "model": hash_file(job.model),
             "head": hash_file(job.head),
             "data": data.hash,
+            "tables": table_hashes(job.data),
             "ranks": ranks.count,
             "threads": job.threads,
             "device": ranks.device.type,

@@ -6,6 +6,8 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from etdnn.files import write_text
+
 
 class Journal:
     """Gathers loss, accuracy, rate and loader wait; writes `train.jsonl` every few steps, prints now and then."""
@@ -27,7 +29,7 @@ class Journal:
                 for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
                     if line.endswith("\n") and json.loads(line)["step"] <= first:
                         kept.append(line)
-            self.path.write_text("".join(kept), encoding="utf-8")
+            write_text(self.path, "".join(kept))
             state = f"resumes after step {first}" if first else "starts"
             self._say(f"phase {self.phase} {state}: {total} steps of {self.batch} crops")
 

@@ -58,7 +58,8 @@ class Stepper:
         self.gradients = FlatGradients(parameters, self.ranks.device)
         self.optimiser = make_optimiser(self.network, self.head, self.settings)
         self.scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.settings.precision == "fp16")
-        self.stop_wanted = False
+        self.stop_wanted = False  # by a signal to this rank
+        self.stopping = False  # agreed by all ranks
 
     def batches(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of `step`, normalised and masked."""
@@ -76,7 +77,7 @@ class Stepper:
     def take(self, step: int, batches: list[Batch]) -> tuple[float, float, float]:
         """Make one step; return (loss, accuracy, learning rate) averaged over paths and ranks.
 
-        Raises UserError at the first loss that is not finite, naming the step and the utterances.
+        Raises UserError at the first loss or gradient that is not finite, naming the step and the utterances.
         """
         rate = learning_rate(self.phase.schedule, step, self.total, self.steps_per_epoch)
         for group in self.optimiser.param_groups:
@@ -89,8 +90,10 @@ class Stepper:
         self.gradients.extras.copy_(local.nan_to_num())
         loss, correct, stop, broken = self.gradients.mean_over(self.ranks).tolist()
         if broken:
-            raise UserError(self._not_finite(step, batches))
-        self.stop_wanted = stop > 0
+            raise UserError(self._not_finite(step, batches, "the loss"))
+        self.stopping = stop > 0
+        if not self.scaler.is_enabled() and not self.gradients.gradients.norm().isfinite():
+            raise UserError(self._not_finite(step, batches, "a gradient"))
         self.scaler.unscale_(self.optimiser)
         self.gradients.clip(self.settings.optimiser.clip)
         self.scaler.step(self.optimiser)
@@ -112,7 +115,7 @@ class Stepper:
                 loss = classification
                 if teacher is not None:
                     loss = loss + self._distil(cosines, embeddings, teacher)
-                elif self.phase.paths[0] == "largest":
+                elif self.phase.distillation.logits or self.phase.distillation.embedding:
                     teacher = (cosines.detach(), embeddings.detach())
                 self.scaler.scale(loss * share).backward()
                 loss_sum = loss_sum + classification.detach() * share
@@ -129,11 +132,11 @@ class Stepper:
         divergence, distance = distillation(cosines, teacher[0], embeddings, teacher[1], self.settings.loss.scale)
         return weights.logits * divergence + weights.embedding * distance
 
-    def _not_finite(self, step: int, batches: list[Batch]) -> str:
+    def _not_finite(self, step: int, batches: list[Batch], what: str) -> str:
         keys = [self.data.reader.keys[number] for batch in batches for number in batch.utterances]
         archs = ", ".join(map(str, self.archs(step)))
         return (
-            f"the loss is not finite at step {step} of phase {self.phase.name} (arch {archs}); utterances of the batch "
+            f"{what} is not finite at step {step} of phase {self.phase.name} (arch {archs}); utterances of the batch "
             f"on rank {self.ranks.rank}: {' '.join(keys)}; lower the rate or look at these files"
         )
 
@@ -212,11 +215,11 @@ def train(stepper: Stepper, directory: Path, journal: Journal) -> None:
             journal.step(step, loss, accuracy, rate, waited)
             last = step + 1 == stepper.total
             due = (step + 1) % regular == 0 or time.monotonic() - saved > 60 * settings.checkpoint_minutes
-            if stepper.ranks.first and (last or due or stepper.stop_wanted):
+            if stepper.ranks.first and (last or due or stepper.stopping):
                 checkpoints.save(step + 1, stepper.state())
                 checkpoints.prune(settings.keep, regular, settings.average)
                 saved = time.monotonic()
-            if stepper.stop_wanted and not last:
+            if stepper.stopping and not last:
                 stepper.ranks.wait()
                 raise InterruptedTrainingError(
                     f"stopped by a signal after step {step + 1}; start again to go on from there"

@@ -55,7 +55,9 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
         identity = identity_of(settings, name, space, data, ranks, job)
         if ranks.first:
             if job.force and job.out.is_dir():
-                shutil.rmtree(job.out)
+                for entry in job.out.iterdir():
+                    if entry.name != "log":  # the runner writes there at this moment
+                        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             job.out.mkdir(parents=True, exist_ok=True)
             check_identity(job.out / "training.json", identity, override=job.override)
         ranks.wait()
@@ -126,7 +128,7 @@ def identity_of(
 ) -> dict[str, Any]:
     """Return everything that the result depends on, flat, so that a difference can be named."""
     shared = {key: value for key, value in dataclasses.asdict(settings).items() if key != "phases"}
-    for key in ("keep", "checkpoint_minutes"):
+    for key in ("keep", "checkpoint_minutes", "finetune"):
         shared.pop(key)
     return flatten(
         {
@@ -135,13 +137,21 @@ def identity_of(
             "settings": shared,
             "space": space.hash,
             "data": data.hash,
+            "tables": table_hashes(job.data),
             "frontend": read_frontend(job.data).get("key", ""),
             "init": hash_file(job.init / "supernet.safetensors") if job.init else "",
+            "init_head": hash_file(job.init / "head.safetensors") if job.init else "",
             "ranks": ranks.count,
             "threads": job.threads,
             "device": ranks.device.type,
         }
     )
+
+
+def table_hashes(directory: Path) -> dict[str, str]:
+    """Return the hashes of the tables that say what the features were made of."""
+    names = ("feats.scp", "utt2num_frames", "utt2uniq", "utt2aug", "augment.scp")
+    return {name: hash_file(directory / name) for name in names if (directory / name).is_file()}
 
 
 def read_frontend(directory: Path) -> dict[str, Any]:

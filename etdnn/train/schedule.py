@@ -29,4 +29,4 @@ def margin(phase: Phase, full: float, step: int, steps_per_epoch: float) -> floa
     first, last = (epochs * steps_per_epoch for epochs in phase.margin_ramp)
     if step >= last:
         return full
-    return full * max(0.0, step - first) / (last - first)
+    return full * (step - first) / (last - first) if step > first else 0.0

@@ -132,6 +132,18 @@ def test_bad_audio_is_listed_and_dropped_below_the_limit(corpus, tmp_path):
     assert data.frontend["key"] == OPTIONS.key
 
 
+def test_dev_trials_of_dropped_utterances_go_and_others_stay(corpus, tmp_path):
+    spoiled = spoil(corpus, 1)[0]
+    good = [key for key in read_table(corpus / "utt2spk") if key != spoiled][:3]
+    lines = [f"{good[0]} {good[1]} target", f"{good[0]} {spoiled} target", f"{good[1]} {good[2]} nontarget"]
+    (corpus / "trials_clean").write_text("\n".join(lines) + "\n")
+    part(corpus, tmp_path / "fbank.1")
+    said = []
+    merge_parts(corpus, [tmp_path / "fbank.1"], say=said.append, trials_too=True)
+    assert (corpus / "trials_clean").read_text().splitlines() == [lines[0], lines[2]]
+    assert any("dropped 1 of 3 trials" in line for line in said)
+
+
 def test_features_for_under_95_percent_stop_and_change_nothing(corpus, tmp_path):
     spoil(corpus, 4)
     before = {path.name: path.read_bytes() for path in corpus.iterdir()}
