@@ -32,7 +32,9 @@ def controls(space: SearchSpace, limits: Limits, supernet_space: SearchSpace) ->
         chosen["uniform scaling"] = scaled
     for name, text in PUBLISHED.items():
         arch = Arch.parse(text)
-        if not supernet_space.holds(arch) or not limits.admits(archs_to_rows([arch], space))[0]:
+        if not supernet_space.holds(arch) or arch.depth > space.largest.depth:
+            continue
+        if not limits.admits(archs_to_rows([arch], space))[0]:
             continue
         bound = limits.budgets[0]
         if bound.kind == "macs" and arch_macs(arch) >= 0.97 * bound.limit:
