@@ -1,6 +1,9 @@
 """Stage 4 on a corpus of made-up features: the two workers, as local/search.sh calls them."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -306,3 +309,55 @@ def test_rivals_fit_and_are_what_they_say(corpus):
     assert arch_macs(largest_that_fits(space, limits)) == most
     scaled = uniform_scaling(space, limits)
     assert limits.admits(archs_to_rows([scaled], space))[0] and len(set(scaled.widths)) == len(set(scaled.kernels)) == 1
+
+
+def test_latency_and_parameter_budgets(corpus, tmp_path):
+    """A table in which latency is the number of blocks and wide stems: the choice keeps it; a strange machine warns."""
+    from etdnn.model.latency import Grid, LatencyTable
+
+    axes = {
+        "stem": ((16, 32), (1, 3)),
+        "block": ((16, 32), (16, 32), (1, 3)),
+        "aggregation": ((16, 64), (24, 48)),
+        "pooling": ((24, 48),),
+        "embedding": ((24, 48),),
+    }
+    seconds = {name: 1e-3 * np.meshgrid(*values, indexing="ij")[0] / 16 for name, values in axes.items()}
+    table = LatencyTable({name: Grid(values, seconds[name]) for name, values in axes.items()}, {"machine": "Phone"})
+    table.save(tmp_path / "table.json")
+    inputs, said = inputs_in(corpus, "latency"), []
+    budgets = read_budgets({"latency": "8ms", "params": "25K"})
+    assert [budget.name for budget in budgets] == ["25K", "8ms"]
+    plan = inputs.folder / "plan.txt"
+    while plan_search(inputs, budgets, plan, str(tmp_path / "table.json"), say=said.append):
+        evaluate_plan(inputs, plan, 1, 1, device="cpu", say=lambda *_, **__: None)
+    assert any("warning: latency table" in line and "Phone" in line for line in said)
+    arch = Arch.parse((inputs.folder / "8ms" / "arch.txt").read_text().splitlines()[0])
+    space = load_supernet(corpus / "supernet.safetensors").space
+    assert table.predict(archs_to_rows([arch], space))[0] <= 8e-3
+    assert "ms" in (inputs.folder / "8ms" / "summary.txt").read_text()
+    assert int((inputs.folder / "25K" / "arch.txt").read_text().split("params ")[1].split()[0]) <= 25_000
+
+
+def test_script_names_the_stage_that_makes_what_is_missing(corpus, repository, tmp_path):
+    for name in ("utils", "local"):
+        (tmp_path / name).symlink_to(repository / name)
+    environment = {**os.environ, "PYTHONPATH": str(repository), "LC_ALL": "C"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+
+    def search(*options: str) -> str:
+        call = ["bash", "local/search.sh", *options]
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode != 0
+        return done.stderr
+
+    assert "stages 2 and 3" in search("--macs-budget", "4M", "data", "exp")
+    (tmp_path / "exp" / "supernet").mkdir(parents=True)
+    (tmp_path / "exp" / "supernet" / "supernet.safetensors").symlink_to(corpus / "supernet.safetensors")
+    assert "stage 1" in search("--macs-budget", "4M", "data", "exp")
+    (tmp_path / "data").symlink_to(corpus / "data")
+    assert "conf/search.yaml: no such file" in search("--macs-budget", "4M", "data", "exp")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "search.yaml").symlink_to(corpus / "search.yaml")
+    assert "no budget is given" in search("data", "exp")
+    assert "unknown option" in search("--macs-budjet", "4M", "data", "exp").lower()
