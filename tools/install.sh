@@ -6,7 +6,7 @@ ROOT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 STAMP=$ROOT/tools/.installed
 VENV=$ROOT/tools/venv
 
-extras=mini
+extras=mini,plots
 wheels=
 # shellcheck disable=SC2034  # printed by parse_options.sh
 help_message="Usage: bash tools/install.sh [options]
@@ -15,7 +15,7 @@ Makes tools/venv with Python 3.11 or newer and installs the package there (edita
 tools/constraints.txt. ETDNN_PYTHON=/path/to/python3 installs into that Python's environment instead. A working torch
 2.11 to 2.14 that is there already is kept, also one of the Python that tools/venv is made from.
 
-  --extras LIST   optional parts: mini (the synthetic corpus), onnx, plots, tensorboard, test; with commas [mini]
+  --extras LIST   optional parts: mini (the synthetic corpus), onnx, plots, tensorboard, test; with commas [mini,plots]
   --wheels DIR    install from the wheels in DIR, without a network. On a machine with one, make DIR by
                   pip download -d DIR -c tools/constraints.txt '.[mini,test]' 'setuptools>=68'"
 # shellcheck source=utils/parse_options.sh

@@ -96,7 +96,7 @@ def test_installs_once_then_is_silent_and_asks_nothing(tree: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert "installed: Python stands in" in first.stderr
     (call,) = pip_calls(tree / "bin")
-    assert call.endswith("-e .[mini]")
+    assert call.endswith("-e .[mini,plots]")
     assert (tree / "bin/constraints").read_text() == (tree / "tools/constraints.txt").read_text()
     calls = (tree / "bin/calls").read_text()
     second = install(tree)
@@ -107,7 +107,7 @@ def test_installs_once_then_is_silent_and_asks_nothing(tree: Path) -> None:
 def test_installs_again_when_something_changed(tree: Path) -> None:
     assert install(tree).returncode == 0
     assert install(tree, "--extras", "test").returncode == 0
-    assert pip_calls(tree / "bin")[-1].endswith("-e .[mini,test]")
+    assert pip_calls(tree / "bin")[-1].endswith("-e .[mini,plots,test]")
     assert install(tree, "--extras=test,mini").stderr == ""
     for name in ("setup.py", "tools/constraints.txt"):
         with (tree / name).open("a") as handle:
@@ -115,7 +115,7 @@ def test_installs_again_when_something_changed(tree: Path) -> None:
         before = len(pip_calls(tree / "bin"))
         assert install(tree).returncode == 0
         assert len(pip_calls(tree / "bin")) == before + 1
-        assert pip_calls(tree / "bin")[-1].endswith("-e .[mini,test]")
+        assert pip_calls(tree / "bin")[-1].endswith("-e .[mini,plots,test]")
 
 
 @pytest.mark.parametrize("version", ["2.12.0+cu126", "2.13.0+cpu"])
