@@ -37,7 +37,7 @@ def run_script(name: str, *words: object, cwd: Path | None = None, **environment
     command = [str(REPOSITORY / "utils" / name), *map(str, words)]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "LC_ALL": "C", **environment}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 def read_files(path: Path) -> dict[str, str]:

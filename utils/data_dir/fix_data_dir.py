@@ -2,7 +2,6 @@
 
 import math
 import shutil
-from collections import Counter
 from pathlib import Path
 
 from lists import change_lists
@@ -13,11 +12,13 @@ from tables import (
     is_increasing,
     list_files,
     make_parser,
+    read_plain,
     recording_files,
     replacing,
     require_directory,
     run_script,
     say,
+    select,
     shorten,
     speaker_files,
     utterance_files,
@@ -31,6 +32,7 @@ were dropped and why; files as they were are in DATA/.backup. A malformed line o
 different values, is an error: what is right cannot be known here."""
 
 PARTIAL = ("utt2aug", "utt2uniq")  # need not name every utterance
+SAVED = set()  # names of the files that are in .backup as they were before this run
 
 
 def main(words):
@@ -38,40 +40,44 @@ def main(words):
     parser = make_parser(HELP, USAGE)
     parser.add_argument("data", metavar="DATA")
     directory = require_directory(parser.parse_args(words).data)
-    speakers = read_loosely(directory / "utt2spk")
+    ids, speakers = read_loosely(directory / "utt2spk")
     names = utterance_files(directory)[1:]
-    tables = {name: read_loosely(directory / name) for name in names}
-    records = {name: read_loosely(directory / name) for name in recording_files(directory)}
-    if "wav.scp" in records and "segments" in tables:
-        lost = [key for key, value in tables["segments"].items() if value.split()[0] not in records["wav.scp"]]
-        report("segments", len(lost), "entries whose recording is not in wav.scp", lost)
-        for key in lost:
-            del tables["segments"][key]
-    if "utt2uniq" in tables:  # Kaldi wants every utterance in it; one without entry stands for itself
-        tables["utt2uniq"] = {key: key for key in speakers} | tables["utt2uniq"]
-    kept = keep_complete(directory, speakers, tables)
-    owners = {speakers[key] for key in kept}
-    changed = write_changed(directory, "utt2spk", {key: speakers[key] for key in kept})
-    for name, table in tables.items():
-        changed += write_changed(directory, name, restrict(name, table, kept, "utt2spk"))
-    if "segments" in tables:
-        used = {tables["segments"][key].split()[0] for key in kept}
-        for name, table in records.items():
-            changed += write_changed(directory, name, restrict(name, table, used, "segments"))
+    recordings = recording_files(directory)
+    for name in [*speaker_files(directory), *recordings, *(name for name in PARTIAL if name in names)]:
+        read_loosely(directory / name)  # what cannot be read is refused before anything is written
+    if "segments" in names and "wav.scp" in recordings:
+        drop_segments(directory)
+    kept = keep_complete(directory, ids, [name for name in names if name not in PARTIAL])
+    owners = {speaker for key, speaker in zip(ids, speakers, strict=True) if key in kept}
+    changed = write_kept(directory, "utt2spk", kept, "")
+    for name in names:
+        changed += write_kept(directory, name, kept, "utt2spk")
+    if "segments" in names:
+        used = {value.split()[0] for value in read_loosely(directory / "segments", quiet=True)[1]}
+        for name in recordings:
+            changed += write_kept(directory, name, used, "segments")
     for name in speaker_files(directory):
-        changed += write_changed(directory, name, restrict(name, read_loosely(directory / name), owners, "spk2utt"))
-    changed += fix_spk2utt(directory, {key: speakers[key] for key in sorted(kept)})
+        changed += write_kept(directory, name, owners, "spk2utt")
+    changed += fix_spk2utt(directory)
     changed += fix_lists(directory, kept)
-    what = f"changed {' '.join(changed)} (before: {directory}/.backup)" if changed else "nothing to change"
-    say(f"{directory}: kept {len(kept)} of {len(speakers)} utterances, {len(owners)} speakers; {what}")
+    what = (
+        f"changed {' '.join(dict.fromkeys(changed))} (before: {directory}/.backup)" if changed else "nothing to change"
+    )
+    say(f"{directory}: kept {len(kept)} of {len(ids)} utterances, {len(owners)} speakers; {what}")
 
 
-def read_loosely(path):
-    """Return {id: value} of a table, in any order; repeated and malformed lines are dropped and counted.
+def read_loosely(path, quiet=False):
+    """Return (ids, values) of a table, sorted by id, whatever its order; repeated and malformed lines are left out.
 
-    Raises TableError for an id with two values, for bytes that are not UTF-8, and for a malformed line of utt2spk.
+    These are counted in words unless `quiet`. Raises TableError for an id with two values, for bytes that are not
+    UTF-8, and for a malformed line of utt2spk.
     """
-    columns, table, repeated, bad = COLUMNS.get(path.name), {}, [], []
+    columns, is_value = COLUMNS.get(path.name), LENGTHS.get(path.name, bool)
+    if columns in (None, 2):
+        ids, values = read_plain(path)
+        if ids is not None and is_increasing(ids) and all(map(is_value, values)):
+            return ids, values
+    table, repeated, bad = {}, [], []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
@@ -80,7 +86,7 @@ def read_loosely(path):
         part = line.split(None, 1)
         if not part:
             continue
-        if len(part) != 2 or (columns and len(part[1].split()) != columns - 1) or not has_length(path.name, part[1]):
+        if len(part) != 2 or (columns and len(part[1].split()) != columns - 1) or not is_value(part[1].rstrip()):
             if path.name == "utt2spk":
                 raise TableError(f"{path}:{number}: expected UTTERANCE SPEAKER, found: {shorten(line)}")
             bad.append(f"line {number}")
@@ -91,19 +97,38 @@ def read_loosely(path):
                 raise TableError(f"{path}:{number}: {key} has another value than before: {shorten(value)}")
             repeated.append(f"line {number}")
         table[key] = value
-    report(path.name, len(bad), "malformed lines", bad)
-    report(path.name, len(repeated), "repeated lines", repeated)
-    return table
+    if not quiet:
+        report(path.name, len(bad), "malformed lines", bad)
+        report(path.name, len(repeated), "repeated lines", repeated)
+    ids = sorted(table)
+    return ids, [table[key] for key in ids]
 
 
-def has_length(name, text):
-    """Return False for a duration or number of frames that is no number above zero."""
-    if name not in ("utt2dur", "utt2num_frames"):
-        return True
+def drop_segments(directory):
+    """Drop segments whose recording is not in wav.scp."""
+    recordings = set(read_loosely(directory / "wav.scp", quiet=True)[0])
+    ids, values = read_loosely(directory / "segments")
+    lost = [key for key, value in zip(ids, values, strict=True) if value.split()[0] not in recordings]
+    if lost:
+        report("segments", len(lost), "entries whose recording is not in wav.scp", lost)
+        ids, values = select(ids, values, set(ids).difference(lost))
+        write_text(directory, "segments", "".join(map("{} {}\n".format, ids, values)))
+
+
+def is_duration(text):
+    """Return whether the text is a number of seconds above zero."""
     try:
-        return 0 < (float if name == "utt2dur" else int)(text) < math.inf
+        return 0 < float(text) < math.inf
     except ValueError:
         return False
+
+
+def is_count(text):
+    """Return whether the text is a whole number above zero."""
+    return text.isdecimal() and int(text) > 0
+
+
+LENGTHS = {"utt2dur": is_duration, "utt2num_frames": is_count}
 
 
 def report(name, count, kind, examples):
@@ -112,36 +137,31 @@ def report(name, count, kind, examples):
         say(f"{name}: dropped {count} {kind}, first {examples[0]}")
 
 
-def keep_complete(directory, speakers, tables):
+def keep_complete(directory, ids, names):
     """Return the utterances that all files have. Raises TableError when none is left."""
-    reasons, examples, kept = Counter(), {}, set()
-    complete = [(name, table) for name, table in tables.items() if name not in PARTIAL]
-    for key in speakers:
-        for name, table in complete:
-            if key not in table:
-                reasons[name] += 1
-                examples.setdefault(name, []).append(key)
-                break
-        else:
-            kept.add(key)
-    for name, count in reasons.items():
-        report("utt2spk", count, f"utterances that are not in {name}", examples[name])
+    kept = set(ids)
+    for name in names:
+        # segments were read, and spoken about, before
+        found = read_loosely(directory / name, quiet=name == "segments")[0]
+        if found == ids:
+            continue
+        missing = sorted(kept.difference(found))
+        report("utt2spk", len(missing), f"utterances that are not in {name}", missing)
+        kept.difference_update(missing)
     if not kept:
-        raise TableError(f"{directory}: no utterance is in all of utt2spk {' '.join(name for name, _ in complete)}")
+        raise TableError(f"{directory}: no utterance is in all of utt2spk {' '.join(names)}")
     return kept
 
 
-def restrict(name, table, kept, reference):
-    """Return the table without entries that are not in `kept`, which are counted."""
-    extra = [key for key in table if key not in kept]
-    report(name, len(extra), f"entries that are not in {reference}", extra)
-    return {key: value for key, value in table.items() if key in kept} if extra else table
-
-
-def write_changed(directory, name, table):
-    """Write a table, sorted, when the file says anything else; return the list of the names of changed files."""
-    keys = list(table) if is_increasing(list(table)) else sorted(table)
-    return write_text(directory, name, "".join(f"{key} {table[key]}\n" for key in keys))
+def write_kept(directory, name, kept, reference):
+    """Write a table's entries that are in the set `kept`, sorted; count the others; return [name] when it changed."""
+    ids, values = read_loosely(directory / name, quiet=True)
+    extra = [] if kept.issuperset(ids) else [key for key in ids if key not in kept]
+    if reference:
+        report(name, len(extra), f"entries that are not in {reference}", extra)
+    if extra:
+        ids, values = select(ids, values, kept)
+    return write_text(directory, name, "".join(map("{} {}\n".format, ids, values)))
 
 
 def write_text(directory, name, text):
@@ -152,15 +172,17 @@ def write_text(directory, name, text):
             return []
         backup = path.parent / ".backup"
         backup.mkdir(exist_ok=True)
-        shutil.copyfile(path, backup / name)
+        if name not in SAVED:
+            shutil.copyfile(path, backup / name)
+            SAVED.add(name)
     with replacing(path) as handle:
         handle.write(text)
     return [name]
 
 
-def fix_spk2utt(directory, speakers):
+def fix_spk2utt(directory):
     """Make spk2utt from utt2spk; return [its name] when it changed."""
-    groups = invert(list(speakers), list(speakers.values()))
+    groups = invert(*read_loosely(directory / "utt2spk", quiet=True))
     return write_text(directory, "spk2utt", "".join(f"{key} {' '.join(group)}\n" for key, group in groups.items()))
 
 

@@ -89,9 +89,11 @@ def write_parts(directory, target, ids, speakers, part_of, number):
     folders = [target / str(index) for index in range(1, number + 1)]
     for folder in folders:
         folder.mkdir(parents=True)
-    place = dict(zip(ids, part_of, strict=True))
+    place, whole = dict(zip(ids, part_of, strict=True)), runs(part_of)
     for name in utterance_files(directory):
-        write_divided(name, folders, *read_table(directory / name), place)
+        keys, values = read_table(directory / name)
+        divided = whole if keys == ids else runs(map(place.get, keys))
+        write_divided(name, folders, list(map("{} {}\n".format, keys, values)), divided)
     members = [([], []) for _ in folders]
     for key, speaker, part in zip(ids, speakers, part_of, strict=True):
         members[part][0].append(key)
@@ -107,20 +109,25 @@ def write_parts(directory, target, ids, speakers, part_of, number):
             write_table(folder / name, *select(*read_table(directory / name), set(part_speakers)))
 
 
-def write_divided(name, folders, ids, values, place):
-    """Write each line of one table into the folder of its utterance; lines of other utterances are left out."""
-    lines = list(map("{} {}\n".format, ids, values))
-    divided = [[] for _ in folders]
-    start = 0
-    for part, run in groupby(map(place.get, ids)):
-        stop = start + sum(1 for _ in run)
-        if part is not None:
-            divided[part] += lines[start:stop]
+def runs(parts):
+    """Return (part, start, stop) of the stretches of equal parts."""
+    found, start = [], 0
+    for part, stretch in groupby(parts):
+        stop = start + len(list(stretch))
+        found.append((part, start, stop))
         start = stop
-    for folder, part_lines in zip(folders, divided, strict=True):
+    return found
+
+
+def write_divided(name, folders, lines, divided):
+    """Write each stretch of a table's lines into the folder of its part; those of no part are left out."""
+    chosen = [[] for _ in folders]
+    for part, start, stop in divided:
+        if part is not None:
+            chosen[part] += lines[start:stop]
+    for folder, part_lines in zip(folders, chosen, strict=True):
         if part_lines or name not in ("utt2aug", "utt2uniq"):
-            with (folder / name).open("w", encoding="utf-8", newline="\n") as handle:
-                handle.writelines(part_lines)
+            (folder / name).write_text("".join(part_lines), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
