@@ -20,6 +20,7 @@ from etdnn.train.journal import Journal
 from etdnn.train.loop import Stepper, final_weights, train
 from etdnn.train.losses import MarginHead
 from etdnn.train.phases import announce, check_batch, load_head, read_frontend, table_hashes
+from etdnn.train.precision import settle_precision
 from etdnn.train.ranks import Ranks
 from etdnn.train.settings import TrainSettings
 from etdnn.train.state import check_identity, flatten
@@ -77,6 +78,7 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
     loss = dataclasses.replace(settings.loss, margin=options.margin)
     settings = dataclasses.replace(settings, loss=loss, normalisation=metadata["normalisation"])
     ranks = Ranks(job.device)
+    settings = settle_precision(settings, ranks.device)
     try:
         data = TrainingSet(job.data, settings.augmentation, speed_copies=options.speed_copies)
         check_batch(settings, data, ranks)

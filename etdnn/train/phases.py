@@ -18,6 +18,7 @@ from etdnn.train.dataset import TrainingSet
 from etdnn.train.journal import Journal
 from etdnn.train.loop import Stepper, drawn_archs, final_weights, train
 from etdnn.train.losses import MarginHead
+from etdnn.train.precision import settle_precision
 from etdnn.train.ranks import Ranks
 from etdnn.train.settings import TrainSettings
 from etdnn.train.state import check_identity, flatten
@@ -46,6 +47,7 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     torch.set_num_threads(job.threads)
     phase = settings.phase(name)
     ranks = Ranks(job.device)
+    settings = settle_precision(settings, ranks.device)
     try:
         data = TrainingSet(job.data, settings.augmentation)
         check_batch(settings, data, ranks)

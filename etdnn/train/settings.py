@@ -162,6 +162,8 @@ class TrainSettings:
     `batch` is the number of crops of a step over all ranks together, so that the number of ranks changes neither the
     rate nor the schedule; `accumulate` splits each rank's share into that many micro-batches. `augmentation`: the
     chance that a stored copy stands in for its original; negative: every copy is an utterance of its own, as published.
+    `precision` of the network's forward and backward pass (weights and statistics stay fp32): `auto` is bf16 where the
+    machine has matrix units for it, else fp32.
     `average`: that many last checkpoints are averaged at the end of a phase (0: the last one is taken).
     """
 
@@ -169,7 +171,7 @@ class TrainSettings:
     batch: int = 128
     accumulate: int = 1
     normalisation: Literal["mean", "mean_variance", "none"] = "mean"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     augmentation: float = -1.0
     loss: Loss = field(default_factory=Loss)
     optimiser: Optimiser = field(default_factory=Optimiser)
