@@ -7,8 +7,9 @@ help_message="Usage: local/make_features.sh [options] <data> <featdir>
 e.g.: local/make_features.sh --nj 8 data fbank
 
 Leaves <data>/train_copies, <data>/train_all = train + train_copies, and feats.scp, utt2num_frames, frontend.json in
-every data directory of <data>; arks lie in <featdir>/FRONTEND/SET. A killed run goes on where it stopped: finished jobs
-are recognised by their inputs and options.
+every data directory of <data>; arks lie in <featdir>/FRONTEND/SET. With 'store_noise: true' in the plan of copies also
+<data>/train_noise, the noises themselves. A killed run goes on where it stopped: finished jobs are recognised by their
+inputs and options.
 Options:
   --nj N                 jobs [2]
   --cmd COMMAND          runner of jobs [utils/run.pl]
@@ -133,7 +134,8 @@ force_option=()
 
 if [ "$force" = true ] || ! copies_stamp stamp_current; then
   rm -f "$data/.copies.stamp"
-  python3 -m etdnn make-copies --plan "$augment_config" --noise "$noise" --seed "$seed" "$data/train" "$data/train_copies"
+  python3 -m etdnn make-copies --plan "$augment_config" --noise "$noise" --noise-set "$data/train_noise" --seed "$seed" \
+    "$data/train" "$data/train_copies"
   copies_stamp stamp_write
 else
   echo "$0: $data/train_copies is up to date"

@@ -1,4 +1,4 @@
-"""The plan of copies (conf/augment.yaml): which copies of the training utterances are made, and how they are drawn."""
+"""How training speech is augmented: the plan of stored copies (conf/augment.yaml), and noise mixed into crops."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,16 +50,30 @@ class CopySet:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All copies: speed factors (each makes a new speaker of every speaker) and sets of copies of the same speakers."""
+class AdditiveKinds:
+    """How the kinds of noise are drawn; with `average_sources` several sources are averaged, not summed (published)."""
 
-    speed_factors: list[float] = field(default_factory=list)
-    copies: list[CopySet] = field(default_factory=list)
     noise: Additive = field(default_factory=Additive)
     music: Additive = field(default_factory=lambda: Additive([5.0, 15.0]))
     babble: Additive = field(default_factory=lambda: Additive([13.0, 20.0], [3, 7]))
-    tempo_factors: list[float] = field(default_factory=lambda: [0.8, 0.9, 1.1, 1.2])
     average_sources: bool = False
+
+    def additive(self, effect: str) -> Additive:
+        """Return the settings of an additive effect."""
+        return {"noise": self.noise, "music": self.music, "babble": self.babble}[effect]
+
+
+@dataclass(frozen=True)
+class Plan(AdditiveKinds):
+    """All copies: speed factors (each makes a new speaker of every speaker) and sets of copies of the same speakers.
+
+    With `store_noise` the noises get features too, for noise that training mixes into its crops (mel_noise).
+    """
+
+    speed_factors: list[float] = field(default_factory=list)
+    copies: list[CopySet] = field(default_factory=list)
+    tempo_factors: list[float] = field(default_factory=lambda: [0.8, 0.9, 1.1, 1.2])
+    store_noise: bool = False
 
     def __post_init__(self) -> None:
         for factor in (*self.speed_factors, *self.tempo_factors):
@@ -69,14 +83,29 @@ class Plan:
         if len(set(names)) < len(names) or len(set(self.speed_factors)) < len(self.speed_factors):
             raise ValueError("two copies with the same name, or a speed factor twice")
 
-    def additive(self, effect: str) -> Additive:
-        """Return the settings of an additive effect."""
-        return {"noise": self.noise, "music": self.music, "babble": self.babble}[effect]
-
     def materials(self) -> set[str]:
         """Return the kinds of audio that the plan draws from: noise, music, babble, reverb."""
         effects = {effect for copy in self.copies for kind in copy.mixture for effect in kind.split("+")}
         return effects & {*ADDITIVE, "reverb"}
+
+
+@dataclass(frozen=True)
+class MelNoise(AdditiveKinds):
+    """`mel_noise` of the training configuration: which share of the crops gets noise, of which kinds (weights).
+
+    Crops of stored copies that have noise already are left alone. Sources are drawn with replacement.
+    """
+
+    probability: float = 0.0
+    kinds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ADDITIVE, 1.0))
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"mel_noise: probability {self.probability} is not between 0 and 1")
+        if unknown := self.kinds.keys() - set(ADDITIVE):
+            raise ValueError(f"mel_noise: kind '{min(unknown)}' is not one of {', '.join(ADDITIVE)}")
+        if not self.kinds or min(self.kinds.values()) <= 0:
+            raise ValueError("mel_noise: kinds need weights above 0")
 
 
 def read_plan(path: str | Path) -> Plan:

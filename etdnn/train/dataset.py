@@ -12,10 +12,16 @@ from torch import Tensor
 
 from etdnn.data.ark import FeatureReader
 from etdnn.data.ark_index import Keys, read_marks, read_word_table
+from etdnn.data.datadir import DataDir
 from etdnn.errors import UserError
+from etdnn.features.dequantise import to_device
+from etdnn.features.mel_noise import Mixes, NoiseBank
 from etdnn.features.normalise import normalise
+from etdnn.features.plan import MelNoise
 from etdnn.seeding import numpy_generator
 from etdnn.train.settings import SpecAugment
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,18 @@ class TrainingSet:
     An item is what an epoch visits once: an utterance of one speaker. With `augmentation` >= 0 its stored copies
     (same `utt2uniq`, same speaker) stand in for it with that chance; else every copy is an item of its own. Raises
     UserError when features or labels are missing, or when there are fewer than two speakers. Without `speed_copies`
-    their classes stay, but epochs do not visit them.
+    their classes stay, but epochs do not visit them. `mel_noise` draws on the noises of `train_noise` beside the
+    directory.
     """
 
-    def __init__(self, directory: str | Path, augmentation: float = -1.0, *, speed_copies: bool = True):
+    def __init__(
+        self,
+        directory: str | Path,
+        augmentation: float = -1.0,
+        *,
+        speed_copies: bool = True,
+        mel_noise: MelNoise | None = None,
+    ):
         directory = Path(directory)
         if not (directory / "feats.scp").is_file():
             raise UserError(f"{directory}/feats.scp is missing; stage 1 makes it: bash run.sh --stage 1")
@@ -46,9 +60,14 @@ class TrainingSet:
         if len(self.speakers) < 2:
             raise UserError(f"{directory}: {len(self.speakers)} speaker; training needs at least two")
         self.augmentation = augmentation
-        visited = np.arange(len(keys)) if speed_copies else _own_speed(directory, keys)
+        self._directory = directory
+        visited = np.arange(len(keys)) if speed_copies else np.flatnonzero(~_marked(directory, keys, "speed="))
         self._members, self._starts = self._items(directory, keys, visited)
         self.hash = _hash(keys, self.speakers, self.labels)
+        self.noises: NoiseBank | None = None
+        if mel_noise is not None and mel_noise.probability > 0:
+            self.noises = NoiseBank(noise_directory(directory), mel_noise, DataDir(directory).frontend)
+            self._noisy = _marked(directory, keys, "@")  # by its recipe: an SNR
 
     def _items(self, directory: Path, keys: Keys, visited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return utterance indices grouped by item, the original first in each, and where each group begins."""
@@ -87,16 +106,48 @@ class TrainingSet:
         slack = np.maximum(self.reader.num_frames[utterances] - frames, 0)
         return utterances, (generator.random(batch) * (slack + 1)).astype(np.int64)
 
+    def mixes(self, seed: int, phase: str, step: int, utterances: np.ndarray) -> Mixes | None:
+        """Return the noises of step `step` for the utterances of all ranks, drawn from (seed, phase, step); or None."""
+        if self.noises is None:
+            return None
+        drawn = self.noises.draw(len(utterances), seed, "mel noise", phase, step)
+        return drawn.without(self._noisy[utterances])
+
+    def class_count(self) -> str:
+        """Return the number of classes as text: `5,994 x 3 = 17,982 classes` with two speed copies of every speaker."""
+        changed = _marked(self._directory, self.reader.keys, "speed=")
+        total = len(self.speakers)
+        own = total - len(np.unique(self.labels[changed]))
+        if own in (0, total):
+            return f"{total:,} classes"
+        if total % own:
+            return f"{own:,} speakers and {total - own:,} speed copies of speakers = {total:,} classes"
+        return f"{own:,} x {total // own} = {total:,} classes"
+
     def _permutation(self, seed: int, phase: str, epoch: int) -> np.ndarray:
         if getattr(self, "_cached", (None,))[0] != (seed, phase, epoch):
             self._cached = ((seed, phase, epoch), numpy_generator(seed, "epoch", phase, epoch).permutation(self.items))
         return self._cached[1]
 
-    def read(self, utterances: np.ndarray, starts: np.ndarray, frames: int, normalisation: str) -> Batch:
-        """Read crops of `frames` frames (short utterances are wrapped) and normalise each over its own frames."""
-        crops = torch.from_numpy(self.reader.read_crops(utterances, starts, frames)).transpose(1, 2)
-        crops = normalise(crops, normalisation, 2).contiguous()
-        return Batch(crops, torch.from_numpy(self.labels[utterances]), utterances)
+    def read(
+        self,
+        utterances: np.ndarray,
+        starts: np.ndarray,
+        frames: int,
+        normalisation: str,
+        *,
+        mixes: Mixes | None = None,
+        device: torch.device = CPU,
+    ) -> Batch:
+        """Read crops of `frames` frames (short utterances are wrapped), on `device`; mix noise in; normalise each.
+
+        To a GPU the codes of the archive travel; they become floats there. `mixes` has a row per crop.
+        """
+        crops = to_device(self.reader.read_quantised(utterances, starts, frames), device)
+        if mixes is not None:
+            crops = self.noises.add(crops, mixes)
+        crops = normalise(crops.transpose(1, 2), normalisation, 2).contiguous()
+        return Batch(crops, torch.from_numpy(self.labels[utterances]).to(device), utterances)
 
 
 def _labels(directory: Path, keys: Keys) -> tuple[list[str], np.ndarray]:
@@ -128,14 +179,19 @@ def _originals(directory: Path, keys: Keys) -> np.ndarray:
     return originals
 
 
-def _own_speed(directory: Path, keys: Keys) -> np.ndarray:
-    """Return the indices of utterances that are not speed copies, by their recipes in utt2aug."""
+def _marked(directory: Path, keys: Keys, text: str) -> np.ndarray:
+    """Return for every utterance whether its recipe in utt2aug holds `text`, bool; originals have no recipe."""
     path = directory / "utt2aug"
     if not path.is_file():
-        return np.arange(len(keys))
-    known, fast = read_marks(path, "speed=")
+        return np.zeros(len(keys), bool)
+    known, marks = read_marks(path, text)
     positions = known.positions_of(keys)
-    return np.flatnonzero((positions < 0) | ~fast[positions])
+    return (positions >= 0) & marks[positions]
+
+
+def noise_directory(directory: Path) -> Path:
+    """Return the data directory of noises that belongs to a training directory: stage 1 makes it beside it."""
+    return directory.absolute().with_name("train_noise")
 
 
 def _hash(keys: Keys, speakers: Sequence[str], labels: np.ndarray) -> str:
@@ -159,5 +215,5 @@ def mask(crops: Tensor, settings: SpecAugment, *purpose: int | str) -> Tensor:
         begins = (generator.random(count) * (size - spans + 1)).astype(np.int64)
         places = np.arange(size)
         hidden = torch.from_numpy((places >= begins[:, None]) & (places < (begins + spans)[:, None]))
-        crops.masked_fill_(hidden.unsqueeze(3 - axis), 0.0)
+        crops.masked_fill_(hidden.to(crops.device).unsqueeze(3 - axis), 0.0)
     return crops

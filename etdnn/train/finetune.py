@@ -19,7 +19,7 @@ from etdnn.train.dataset import TrainingSet
 from etdnn.train.journal import Journal
 from etdnn.train.loop import Stepper, final_weights, train
 from etdnn.train.losses import MarginHead
-from etdnn.train.phases import announce, check_batch, load_head, read_frontend, table_hashes
+from etdnn.train.phases import announce, check_batch, load_head, noise_hashes, read_frontend, table_hashes
 from etdnn.train.precision import settle_precision
 from etdnn.train.ranks import Ranks
 from etdnn.train.settings import TrainSettings
@@ -80,7 +80,9 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
     ranks = Ranks(job.device)
     settings = settle_precision(settings, ranks.device)
     try:
-        data = TrainingSet(job.data, settings.augmentation, speed_copies=options.speed_copies)
+        data = TrainingSet(
+            job.data, settings.augmentation, speed_copies=options.speed_copies, mel_noise=settings.mel_noise
+        )
         check_batch(settings, data, ranks)
         head = MarginHead(net.embedding.out_features, len(data.speakers), loss)
         load_head(head, job.head, data)
@@ -117,6 +119,7 @@ def _identity(settings: TrainSettings, data: TrainingSet, ranks: Ranks, job: Fin
             "head": hash_file(job.head),
             "data": data.hash,
             "tables": table_hashes(job.data),
+            "noises": noise_hashes(data, job.data),
             "ranks": ranks.count,
             "threads": job.threads,
             "device": ranks.device.type,

@@ -62,14 +62,22 @@ class Stepper:
         self.stopping = False  # agreed by all ranks
 
     def batches(self, step: int) -> list[Batch]:
-        """Return this rank's micro-batches of `step`, normalised and masked."""
+        """Return this rank's micro-batches of `step` on its device: noise mixed in, normalised, masked."""
         count = self.ranks.count * self.settings.accumulate
         size = self.settings.batch // count
         utterances, starts = self.data.draw(self.seed, self.phase.name, step, self.settings.batch, self.phase.frames)
+        mixes = self.data.mixes(self.seed, self.phase.name, step, utterances)
         result = []
         for part in range(self.ranks.rank * self.settings.accumulate, (self.ranks.rank + 1) * self.settings.accumulate):
             piece = slice(part * size, (part + 1) * size)
-            batch = self.data.read(utterances[piece], starts[piece], self.phase.frames, self.settings.normalisation)
+            batch = self.data.read(
+                utterances[piece],
+                starts[piece],
+                self.phase.frames,
+                self.settings.normalisation,
+                mixes=None if mixes is None else mixes[piece],
+                device=self.ranks.device,
+            )
             mask(batch.crops, self.settings.spec_augment, self.seed, "mask", self.phase.name, step, part)
             result.append(batch)
         return result
@@ -106,7 +114,7 @@ class Stepper:
         share = 1.0 / (len(archs) * len(batches))
         loss_sum = correct = torch.zeros((), device=self.ranks.device)
         for batch in batches:
-            crops, labels = (x.to(self.ranks.device, non_blocking=True) for x in (batch.crops, batch.labels))
+            crops, labels = batch.crops, batch.labels
             teacher: tuple[Tensor, Tensor] | None = None
             for arch in archs:
                 embeddings = self._embed(crops, arch)

@@ -14,7 +14,7 @@ from etdnn.model.checkpoint import load_supernet, read_tensors, save_supernet, s
 from etdnn.model.space import SearchSpace
 from etdnn.model.supernet import Supernet
 from etdnn.seeding import seed_of, torch_generator
-from etdnn.train.dataset import TrainingSet
+from etdnn.train.dataset import TrainingSet, noise_directory
 from etdnn.train.journal import Journal
 from etdnn.train.loop import Stepper, drawn_archs, final_weights, train
 from etdnn.train.losses import MarginHead
@@ -49,7 +49,7 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     ranks = Ranks(job.device)
     settings = settle_precision(settings, ranks.device)
     try:
-        data = TrainingSet(job.data, settings.augmentation)
+        data = TrainingSet(job.data, settings.augmentation, mel_noise=settings.mel_noise)
         check_batch(settings, data, ranks)
         supernet, head = _begin(space, data, settings, job)
         supernet.to(ranks.device)
@@ -140,6 +140,7 @@ def identity_of(
             "space": space.hash,
             "data": data.hash,
             "tables": table_hashes(job.data),
+            "noises": noise_hashes(data, job.data),
             "frontend": read_frontend(job.data).get("key", ""),
             "init": hash_file(job.init / "supernet.safetensors") if job.init else "",
             "init_head": hash_file(job.init / "head.safetensors") if job.init else "",
@@ -156,6 +157,14 @@ def table_hashes(directory: Path) -> dict[str, str]:
     return {name: hash_file(directory / name) for name in names if (directory / name).is_file()}
 
 
+def noise_hashes(data: TrainingSet, directory: Path) -> dict[str, str]:
+    """Return the hashes of the tables of the noises that the training mixes in."""
+    if data.noises is None:
+        return {}
+    folder = noise_directory(directory)
+    return {name: hash_file(folder / name) for name in ("feats.scp", "utt2spk")}
+
+
 def read_frontend(directory: Path) -> dict[str, Any]:
     """Return the options of the front end that made the directory's features."""
     path = directory / "frontend.json"
@@ -165,13 +174,19 @@ def read_frontend(directory: Path) -> dict[str, Any]:
 
 
 def announce(stepper: Stepper) -> None:
-    """Print how many utterances, items and classes there are, and how many utterances are wrapped."""
+    """Print how many utterances, items and classes there are, how many utterances are wrapped, and what is mixed in."""
     data, phase = stepper.data, stepper.phase
+    total = len(data.reader.keys)
     short = int((data.reader.num_frames < phase.frames).sum())
-    print(
-        f"{len(data.reader.keys)} utterances in {data.items} items of {len(data.speakers)} classes; "
-        f"{short} are shorter than the crop of {phase.frames} frames and are wrapped"
-    )
+    print(f"{total} utterances in {data.items} items of {data.class_count()}")
+    if short:
+        print(
+            f"{'warning: all' if short == total else short} of {total} utterances are shorter than the crop of "
+            f"{phase.frames} frames and are wrapped"
+        )
+    if data.noises is not None:
+        left_out = f"; none of kind {', '.join(data.noises.missing)}" if data.noises.missing else ""
+        print(f"noise is mixed into crops from {len(data.noises.reader)} stored noises{left_out}")
 
 
 def _save(stepper: Stepper, job: PhaseJob, identity: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from etdnn.errors import UserError
+from etdnn.features.plan import MelNoise
 from etdnn.model.space import SearchSpace
 from etdnn.settings import load_settings
 
@@ -164,6 +165,7 @@ class TrainSettings:
     chance that a stored copy stands in for its original; negative: every copy is an utterance of its own, as published.
     `precision` of the network's forward and backward pass (weights and statistics stay fp32): `auto` is bf16 where the
     machine has matrix units for it, else fp32.
+    `mel_noise` mixes stored fbanks of noises into crops that no stored copy has made noisy.
     `average`: that many last checkpoints are averaged at the end of a phase (0: the last one is taken).
     """
 
@@ -173,6 +175,7 @@ class TrainSettings:
     normalisation: Literal["mean", "mean_variance", "none"] = "mean"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     augmentation: float = -1.0
+    mel_noise: MelNoise = field(default_factory=MelNoise)
     loss: Loss = field(default_factory=Loss)
     optimiser: Optimiser = field(default_factory=Optimiser)
     spec_augment: SpecAugment = field(default_factory=SpecAugment)

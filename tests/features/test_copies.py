@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from etdnn.cli import main
 from etdnn.data.datadir import DataDir, read_table, write_data_dir, write_table
@@ -155,3 +157,28 @@ def test_command(tmp_path, noise, repository, capsys):
     assert main([*words, "--seed", "3", str(tmp_path / "train"), str(tmp_path / "copies")]) == 0
     number = len(read_table(tmp_path / "copies/utt2aug"))
     assert number >= 60 and f"copies: {number} copies" in capsys.readouterr().out
+
+
+def test_noises_become_a_data_directory_when_the_plan_stores_them(tmp_path, capsys):
+    for part in ("train", "dev"):
+        for kind in ("noise", "babble", "rir"):
+            write_table(
+                tmp_path / f"noise/{part}/{kind}.scp", {f"{kind}-{part}": tone(tmp_path / f"{kind}-{part}.wav")}
+            )
+    (tmp_path / "plan.yaml").write_text("store_noise: true\n")
+    words = ["make-copies", "--plan", str(tmp_path / "plan.yaml"), "--noise", str(tmp_path / "noise/train")]
+    words += ["--noise-set", str(tmp_path / "set"), str(data_dir(tmp_path / "train")), str(tmp_path / "copies")]
+    assert main(words) == 0
+    DataDir(tmp_path / "set").validate()
+    assert DataDir(tmp_path / "set").utt2spk == {"babble-train": "babble", "noise-train": "noise"}
+    (tmp_path / "noise/train/babble.scp").unlink()
+    (tmp_path / "noise/train/noise.scp").unlink()
+    assert main(words) == 1
+    assert "noise.scp, music.scp or babble.scp" in capsys.readouterr().err
+    (tmp_path / "plan.yaml").write_text("store_noise: false\n")
+    assert main(words) == 0 and not (tmp_path / "set").exists()
+
+
+def tone(path: Path) -> Path:
+    soundfile.write(path, np.sin(np.arange(8000)), 16000)
+    return path

@@ -17,6 +17,7 @@ from etdnn.data.datadir import DataDir, write_data_dir, write_table
 
 PLAN = """
 speed_factors: [1.1]
+store_noise: true
 copies:
   - name: aug
     mixture: {noise: 1, reverb+noise: 1}
@@ -48,8 +49,10 @@ def egs(tmp_path, repository) -> Path:
             "utt2dur": dict.fromkeys(keys, 0.5),
         }
         write_data_dir(folder / "data" / name, tables)
-    for kind in ("noise", "rir"):
-        write_table(folder / f"data/noise/train/{kind}.scp", {f"{kind}{i}": write(f"{kind}{i}", 0.3) for i in range(3)})
+    for part in ("train", "dev"):
+        for kind in ("noise", "rir"):
+            files = {f"{kind}{part}{i}": write(f"{kind}{part}{i}", 0.3) for i in range(3)}
+            write_table(folder / f"data/noise/{part}/{kind}.scp", files)
     return folder
 
 
@@ -89,6 +92,10 @@ def test_killed_stage_goes_on_and_jobs_do_not_matter(egs, repository):
         DataDir(egs / "data" / name).validate(feats=True)
         assert DataDir(egs / "data" / name).frontend["num_mel_bins"] == 80
     assert DataDir(egs / "data/train_all").utt2uniq["sp1.1-train00-00"] == "train00-00"
+    noises = DataDir(egs / "data/train_noise")
+    noises.validate(feats=True)
+    assert noises.utt2spk == {f"noisetrain{i}": "noise" for i in range(3)}, "no rooms, none of dev's"
+    assert noises.frontend == DataDir(egs / "data/train").frontend
     broken = features(egs)
 
     third = stage(egs, repository, "--nj", "2")

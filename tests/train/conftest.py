@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from etdnn.data.ark import ArkWriter
-from etdnn.data.datadir import write_table
+from etdnn.data.datadir import read_table, write_table
+from etdnn.features.fbank import FbankOptions
 from etdnn.files import write_json, write_text
 from etdnn.model.space import SearchSpace
 
@@ -69,6 +70,24 @@ def make_training_set(directory, speakers=4, utterances=6, bins=8, lengths=(20, 
 @pytest.fixture
 def training_set(tmp_path):
     return make_training_set(tmp_path / "data")
+
+
+@pytest.fixture
+def noisy_set(training_set):
+    """The training set with a recipe for every copy, and the stored fbanks of three noises beside it."""
+    folder = training_set.with_name("train_noise")
+    frontend = {"key": "test8", **FbankOptions(num_mel_bins=8).to_dict()}
+    generator = np.random.default_rng(3)
+    folder.mkdir()
+    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
+        for index in range(3):
+            writer.write(f"noise-{index}", generator.normal(2, 1, (50, 8)).astype(np.float32))
+    write_table(folder / "utt2spk", {f"noise-{index}": "noise" for index in range(3)})
+    copies = list(read_table(training_set / "utt2uniq"))
+    write_table(training_set / "utt2aug", dict.fromkeys(copies, "noise=n@5"))
+    for directory in (folder, training_set):
+        write_json(directory / "frontend.json", frontend)
+    return training_set
 
 
 @pytest.fixture

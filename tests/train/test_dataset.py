@@ -4,6 +4,7 @@ import torch
 
 from etdnn.data.datadir import read_table, write_table
 from etdnn.errors import UserError
+from etdnn.features.plan import MelNoise
 from etdnn.files import hash_text
 from etdnn.train.dataset import TrainingSet, mask
 from etdnn.train.settings import SpecAugment
@@ -101,3 +102,38 @@ def test_speed_copies_can_be_left_out(training_set):
     data = TrainingSet(training_set, speed_copies=False)
     visited = {data.reader.keys[number] for number in data._members}
     assert set(data.reader.keys) - visited == {"s0-a-0-noise"}
+
+
+def test_noise_is_mixed_in_by_seed_and_step_but_not_into_noisy_copies(noisy_set):
+    data, plain = (TrainingSet(noisy_set, 0.5, mel_noise=settings) for settings in (MelNoise(probability=1), None))
+    assert plain.mixes(0, "p", 0, np.arange(3)) is None
+    noisy = []
+    for step in range(6):
+        utterances, starts = data.draw(0, "p", step, 8, 30)
+        mixes = data.mixes(0, "p", step, utterances)
+        again = data.mixes(0, "p", step, utterances)
+        assert np.array_equal(mixes.sources, again.sources) and np.array_equal(mixes.snr, again.snr)
+        whole = data.read(utterances, starts, 30, "mean", mixes=mixes)
+        half = data.read(utterances[4:], starts[4:], 30, "mean", mixes=mixes[4:])
+        assert torch.equal(whole.crops[4:], half.crops), "the part of a rank"
+        clean = plain.read(utterances, starts, 30, "mean")
+        changed = (whole.crops != clean.crops).any(2).any(1).numpy()
+        copies = np.array([data.reader.keys[number].endswith("-noise") for number in utterances])
+        assert np.array_equal(changed, ~copies)
+        noisy.append(mixes.sources)
+    assert not np.array_equal(noisy[0], noisy[1]) and any((part < 0).all(1).any() for part in noisy)
+
+
+def test_noises_that_were_not_stored_are_asked_for(training_set):
+    with pytest.raises(UserError, match="store_noise: true"):
+        TrainingSet(training_set, mel_noise=MelNoise(probability=0.5))
+
+
+@pytest.mark.parametrize(
+    ("speeds", "text"), [((), "4 classes"), ((1,), "2 x 2 = 4 classes"), ((3,), "3 speakers and 1 speed copies")]
+)
+def test_classes_of_speed_copies_are_counted(training_set, speeds, text):
+    speakers = {1: ("s2", "s3"), 3: ("s3",)}
+    keys = [key for key in read_table(training_set / "utt2spk") for n in speeds if key.startswith(speakers[n])]
+    write_table(training_set / "utt2aug", dict.fromkeys(keys, "speed=0.9") or {"x": "noise=n@5"})
+    assert TrainingSet(training_set).class_count().startswith(text)

@@ -67,6 +67,17 @@ def test_two_phases_learn_and_repeat_to_the_bit(config, space, training_set, tmp
     )
 
 
+def test_mel_noise_repeats_to_the_bit_and_its_noises_are_part_of_what_is_resumed(config, space, noisy_set, tmp_path):
+    plain = train(config, space, noisy_set, tmp_path / "plain")
+    config.write_text("mel_noise: {probability: 0.8, kinds: {noise: 1}}\n" + config.read_text())
+    first, second = (train(config, space, noisy_set, tmp_path / name) for name in "ab")
+    assert hash_file(first) == hash_file(second) != hash_file(plain)
+    speakers = noisy_set.with_name("train_noise") / "utt2spk"
+    speakers.write_text(speakers.read_text().replace("noise-2 noise", "noise-2 music"))
+    with pytest.raises(UserError, match="noises.utt2spk was"):
+        train(config, space, noisy_set, tmp_path / "a")
+
+
 def test_stored_statistics_do_not_move_in_training(config, space, training_set, tmp_path):
     supernet = load_supernet(train(config, space, training_set, tmp_path / "largest"))
     for name, value in supernet.network.named_buffers():
