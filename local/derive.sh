@@ -84,7 +84,7 @@ if [ "$finetune" = true ]; then
   export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see local/train_phase.sh
   [ "$force" = false ] || rm -rf "$dir/finetune"
   echo "local/derive.sh: fine-tuning; log: $dir/log/finetune.log"
-  $cmd --num-threads "$num_ranks" "$dir/log/finetune.log" "${launcher[@]}" -m etdnn finetune --config "$train_config" \
+  $cmd --grace-time 120 --num-threads "$num_ranks" "$dir/log/finetune.log" "${launcher[@]}" -m etdnn finetune --config "$train_config" \
     --model "$derived" --head "$head" --data "$data/train_all" --calibration "$train" --seed "$seed" \
     --device "$device" --out "$model"
 fi

@@ -72,7 +72,8 @@ $force && options+=(--force)
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 mkdir -p "$expdir/$phase/log"
 echo "train_phase.sh: phase $phase of $expdir, $num_ranks rank(s); log: $expdir/$phase/log/train.log"
-$cmd --num-threads "$num_ranks" "$expdir/$phase/log/train.log" "${launcher[@]}" -m etdnn train "${options[@]}"
+# stopped, a training finishes its step and writes a checkpoint
+$cmd --grace-time 120 --num-threads "$num_ranks" "$expdir/$phase/log/train.log" "${launcher[@]}" -m etdnn train "${options[@]}"
 # only the last phase makes the supernet that stages 4 to 8 search
 if [ "$phase" = "$(python3 -m etdnn list-phases "$train_config" | tail -n 1)" ]; then
   ln -sfn "$phase" "$expdir/.supernet.new"

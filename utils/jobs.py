@@ -23,10 +23,13 @@ Options:
   --mem SIZE         memory of a job, as 4G
   --gpu N            GPUs of a job (default 0)
   --time T           time limit of a job
+  --grace-time S     seconds in which the jobs may end (and save their work) when the runner is stopped, before they are
+                     killed (default {grace})
   --config FILE      {config}
   --help
 """
 
+GRACE_TIME = 30  # seconds
 OPERATORS = {"|", "||", "&&", ";", "<", ">", ">>", "2>", "2>>", "2>&1"}
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
@@ -94,6 +97,11 @@ class Call:
         """True when JOB=FIRST:LAST was given."""
         return bool(self.jobs)
 
+    @property
+    def grace_time(self):
+        """Seconds between asking jobs to end and killing them."""
+        return int(self.options.get("grace_time", GRACE_TIME))
+
     def job_numbers(self):
         """Return the numbers of the jobs; [None] for a single one."""
         return self.jobs or [None]
@@ -116,7 +124,7 @@ def parse_call(arguments, name, config_help):
     while words:
         word = words[0]
         if word in ("--help", "-h"):
-            print(USAGE.format(name=name, config=config_help), end="")
+            print(USAGE.format(name=name, config=config_help, grace=GRACE_TIME), end="")
             sys.exit(0)
         if word.startswith("-"):
             words = read_option(words, options)
@@ -151,7 +159,7 @@ def read_option(words, options):
             raise CallError(f"{name} needs a value")
         value, rest = rest[0], rest[1:]
     key = name.lstrip("-").replace("-", "_")
-    if key in ("max_jobs_run", "num_threads", "gpu") and not value.isdigit():
+    if key in ("max_jobs_run", "num_threads", "gpu", "grace_time") and not value.isdigit():
         raise CallError(f"{name} takes a whole number, not '{value}'")
     options[key] = value
     return rest

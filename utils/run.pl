@@ -5,6 +5,7 @@ The name and the interface are those that speech recipes call as $cmd; the langu
 """
 
 import contextlib
+import glob
 import math
 import os
 import signal
@@ -12,22 +13,23 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from jobs import CallError, Interrupted, Signals, parse_call, report_failures, shell_line
 
 NAME = "run.pl"
-PATIENCE = 5.0  # seconds between asking jobs to end and killing them
+NOTE_AFTER = 2.0  # seconds of waiting for jobs to end after which that is said
 
 
 class JobTable(dict):
     """Jobs at work by process id, also known to a watcher that ends them should this runner be killed outright."""
 
-    def __init__(self):
+    def __init__(self, grace_time):
         super().__init__()
         reader, self.writer = os.pipe()
         if os.fork() == 0:
             os.close(self.writer)
-            watch(reader)
+            watch(reader, grace_time)
             os._exit(0)
         os.close(reader)
 
@@ -42,7 +44,7 @@ class JobTable(dict):
         return self.pop(pid, None)
 
 
-def watch(reader):
+def watch(reader, grace_time):
     """Follow the process ids on a pipe; when its other end is gone, end the groups of those still at work."""
     os.setsid()
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -54,7 +56,10 @@ def watch(reader):
             (alive.add if line[0] == "+" else alive.discard)(int(line[1:]))
     if alive:
         signal_groups(alive, signal.SIGTERM)
-        time.sleep(PATIENCE)
+        deadline = time.monotonic() + grace_time
+        while alive and time.monotonic() < deadline:
+            alive = {group for group in alive if is_at_work(group)}
+            time.sleep(0.1)
         signal_groups(alive, signal.SIGKILL)
 
 
@@ -65,17 +70,17 @@ def main():
     except CallError as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
-    signals, running = Signals(), JobTable()
+    signals, running = Signals(), JobTable(call.grace_time)
     try:
         failures = run_jobs(call, running, signals)
     except Interrupted as event:
         signals.ignore()
-        stop_jobs(running)
+        stop_jobs(running, call.grace_time)
         print(f"{NAME}: stopped by {signal.Signals(event.number).name}; log: {call.log}", file=sys.stderr)
         return 128 + event.number
     except OSError as error:
         signals.ignore()
-        stop_jobs(running)
+        stop_jobs(running, call.grace_time)
         print(f"{NAME}: {error.filename or call.log}: {error.strerror}", file=sys.stderr)
         return 1
     if failures:
@@ -179,12 +184,13 @@ class Job:
         return code
 
 
-def stop_jobs(running):
-    """Ask the process groups of all jobs to end, kill what is left after PATIENCE, and close their logs."""
+def stop_jobs(running, grace_time):
+    """Ask the process groups of all jobs to end, kill what is left after `grace_time` s, and close their logs."""
     signal_groups(running, signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
-    left = dict(running)
-    while left:
+    start = time.monotonic()
+    deadline, note = start + grace_time, start + NOTE_AFTER
+    left, groups = dict(running), set(running)
+    while groups:
         for pid in list(left):
             try:
                 ended, status = os.waitpid(pid, os.WNOHANG)
@@ -193,11 +199,33 @@ def stop_jobs(running):
             if ended:
                 with contextlib.suppress(OSError):
                     left.pop(pid).end(os.waitstatus_to_exitcode(status))
-        if left and time.monotonic() > deadline:
-            signal_groups(left, signal.SIGKILL)
+        # of a pipe or a list of commands, the shell that leads the group ends before those that have work to save
+        groups = {group for group in groups if group in left or is_at_work(group)}
+        if groups and time.monotonic() > deadline:
+            signal_groups(groups, signal.SIGKILL)
             deadline = math.inf
+        if groups and time.monotonic() > note:
+            print(f"{NAME}: {len(groups)} jobs save their work; in {grace_time} s they are killed", file=sys.stderr)
+            note = math.inf
         time.sleep(0.02)
-    signal_groups(running, signal.SIGKILL)  # descendants that outlived the group's first process
+
+
+def is_at_work(group):
+    """True while a process of the group is left that has not ended."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    states = []
+    for path in glob.glob("/proc/[0-9]*/stat"):  # nobody may be there to take the status of orphans that ended
+        with contextlib.suppress(OSError):
+            state, _, its_group = (
+                Path(path).read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:3]
+            )
+            states += [state] if int(its_group) == group else []
+    return not states or any(state != "Z" for state in states)
 
 
 def signal_groups(pids, number):

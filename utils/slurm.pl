@@ -40,6 +40,7 @@ def main():
         call = parse_call(sys.argv[1:], NAME, CONFIG_HELP)
         options = dict(call.options)
         most = int(options.pop("max_jobs_run", 0))
+        options.pop("grace_time", None)  # run.pl's, in every task
         sbatch = sbatch_words(options, options.pop("config", None))
     except CallError as error:
         print(f"{NAME}: {error}", file=sys.stderr)
@@ -118,7 +119,7 @@ def write_script(call):
     done = folder / f"{name}.{os.getpid()}.done"
     done.mkdir(parents=True)
     runner = Path(__file__).resolve().with_name("run.pl")
-    words = [str(runner), "--num-threads", call.options.get("num_threads", "1")]
+    words = [str(runner), "--num-threads", call.options.get("num_threads", "1"), "--grace-time", str(call.grace_time)]
     words = " ".join(map(shlex.quote, words))
     if call.is_array:
         words += f" {call.variable}=$task"

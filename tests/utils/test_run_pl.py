@@ -189,11 +189,30 @@ def test_signals_end_the_jobs_and_their_children(tmp_path: Path, number: int) ->
 def test_jobs_that_ignore_the_signal_are_killed(tmp_path: Path) -> None:
     marker = f"7100.{os.getpid()}"
     body = f"trap '' TERM; echo ready; sleep {marker}; sleep {marker}"
-    process = subprocess.Popen([*RUN, tmp_path / "x.log", "bash", "-c", body], stderr=subprocess.DEVNULL)
+    command = [*RUN, "--grace-time", "3", tmp_path / "x.log", "bash", "-c", body]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert wait_until(lambda: alive(marker))
     process.terminate()
-    assert process.wait(timeout=30) == 143
+    message = process.communicate(timeout=30)[1]
+    assert process.returncode == 143
+    assert "1 jobs save their work; in 3 s they are killed" in message
     assert wait_until(lambda: not alive(marker))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_has_time_to_save_its_work(tmp_path: Path, number: int) -> None:
+    """Also where the job is a pipe, whose shell ends at once."""
+    body = f"trap 'sleep 2; echo saved >{tmp_path}/work.JOB; exit 9' TERM; echo ready >&2; while :; do sleep 0.1; done"
+    log, jobs = tmp_path / "x.JOB.log", ["--max-jobs-run", "2", "JOB=1:2"]
+    process = subprocess.Popen([*RUN, *jobs, log, "bash", "-c", body, "|", "cat"], stderr=subprocess.DEVNULL)
+    logs = [tmp_path / f"x.{job}.log" for job in (1, 2)]
+    assert wait_until(lambda: all(log.exists() and "\nready\n" in log.read_text() for log in logs))
+    time.sleep(0.5)  # the runner notes a job just after it has started it
+    process.send_signal(number)
+    process.wait(timeout=30)
+    if number == signal.SIGKILL:
+        wait_until(lambda: (tmp_path / "work.1").exists() and (tmp_path / "work.2").exists())
+    assert (tmp_path / "work.1").read_text() == (tmp_path / "work.2").read_text() == "saved\n"
 
 
 def test_job_that_ended_as_the_signal_came(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,5 +232,5 @@ def test_job_that_ended_as_the_signal_came(monkeypatch: pytest.MonkeyPatch) -> N
             self.code = code
 
     job = EndedJob()
-    run_pl.stop_jobs({process.pid: job})
+    run_pl.stop_jobs({process.pid: job}, 5)
     assert job.code == -signal.SIGTERM
