@@ -13,6 +13,7 @@ Options:
   --frames N     frames per crop [200]
   --finetune BOOL      train the subnet on, as section 'finetune' of the training configuration says [false]
   --train-config FILE  [conf/train.yaml]
+  --stage-to DIR       fine-tune from a copy of the features in this folder, see local/train_phase.sh [where they are]
   --num-ranks N        processes of fine-tuning [1]
   --device NAME  auto, cpu or cuda [auto]
   --cmd COMMAND  how the job is run [utils/run.pl]
@@ -25,6 +26,7 @@ crops=6000
 frames=200
 finetune=false
 train_config=conf/train.yaml
+stage_to=
 num_ranks=1
 device=auto
 cmd=utils/run.pl
@@ -82,10 +84,12 @@ if [ "$finetune" = true ]; then
   launcher=(python3)
   [ "$num_ranks" -eq 1 ] || launcher=(python3 -m torch.distributed.run --standalone --nproc-per-node "$num_ranks")
   export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see local/train_phase.sh
+  staging=()
+  [ -z "$stage_to" ] || staging=(--stage-to "$stage_to")
   [ "$force" = false ] || rm -rf "$dir/finetune"
   echo "local/derive.sh: fine-tuning; log: $dir/log/finetune.log"
   $cmd --grace-time 120 --num-threads "$num_ranks" "$dir/log/finetune.log" "${launcher[@]}" -m etdnn finetune --config "$train_config" \
     --model "$derived" --head "$head" --data "$data/train_all" --calibration "$train" --seed "$seed" \
-    --device "$device" --out "$model"
+    --device "$device" --out "$model" "${staging[@]}"
 fi
 stamp_write "$dir/.derive.stamp" "$options" "${inputs[@]}"

@@ -21,6 +21,7 @@ nj=$(nproc)
 num_ranks=1
 seed=0
 device=auto
+stage_to=
 force=false
 datadir=data
 featdir=fbank
@@ -62,6 +63,8 @@ Options (dashes or underscores; default in brackets):
   --num-ranks N         training processes [$num_ranks]; a resumed run needs the same number
   --seed N              seed of every draw [$seed]
   --device NAME         cpu, cuda or auto [$device]
+  --stage-to DIR        train from a copy of the features in this folder, on a disc of the machine that trains [where
+                        stage 1 wrote them]
   --force true          redo the stages that run even if their outputs are up to date [$force]
   --macs-budget LIST    multiply-accumulates at 3 s, one or several: \"204M 571M\" [$DEFAULT_MACS_BUDGET]
   --params-budget LIST  parameters, one or several: \"500k 2M\"
@@ -132,7 +135,7 @@ if [ "$stage" -le 1 ] && [ -n "${HELD:-}" ]; then
 fi
 
 TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" --seed "$seed" --force "$force"
-  --device "$device" --train-config "$train_config" --space-config "$space_config")
+  --device "$device" --stage-to "$stage_to" --train-config "$train_config" --space-config "$space_config")
 
 if begin 2 "train the largest network"; then
   need 1 "$datadir/train_all/feats.scp"
@@ -161,7 +164,7 @@ if begin 5 "derive subnets"; then
     [ "$name" = largest ] || need 4 "$expdir/search/$name/arch.txt"
     run local/derive.sh --cmd "$gpu_job_cmd" "${COMMON[@]}" --device "$device" --phase "$phase" \
       --crops "$calibration_crops" --finetune "$finetune" --train-config "$train_config" --num-ranks "$num_ranks" \
-      "$datadir" "$expdir" "$name"
+      --stage-to "$stage_to" "$datadir" "$expdir" "$name"
   done
 fi
 

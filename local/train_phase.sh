@@ -9,6 +9,7 @@ num_nodes=1
 train_config=conf/train.yaml
 space_config=conf/space.yaml
 device=auto
+stage_to=
 seed=0
 force=false
 override=false
@@ -23,6 +24,8 @@ Options:
   --train-config FILE    (default: $train_config)
   --space-config FILE    (default: $space_config)
   --device auto|cpu|cuda (default: $device)
+  --stage-to DIR         copy the features to this folder, on a disc of the machine that trains, and read them there;
+                         copies that are there are used again (default: read where they are)
   --seed N               (default: $seed)
   --override true|false  resume although the configuration or the number of ranks changed (default: $override)
   --force true|false     discard this phase and train it anew (default: $force)"
@@ -65,6 +68,7 @@ if [ "$num_ranks" -gt 1 ] || [ "$num_nodes" -gt 1 ]; then
 fi
 options=(--config "$train_config" --space "$space_config" --phase "$phase" --data "$data" --out "$expdir/$phase"
   --seed "$seed" --device "$device" "${init[@]}")
+[ -z "$stage_to" ] || options+=(--stage-to "$stage_to")
 $override && options+=(--override)
 $force && options+=(--force)
 

@@ -14,6 +14,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1, help="threads per process; with more than 1 CPU runs differ")
+    parser.add_argument("--stage-to", type=Path, help="copy the features to this folder of a local disc, train from it")
     parser.add_argument("--override", action="store_true", help="resume although configuration, data or ranks changed")
 
 
@@ -33,5 +34,6 @@ def run(args):
         args.device,
         args.threads,
         args.override,
+        args.stage_to,
     )
     print(finetune(settings, job))

@@ -18,6 +18,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1, help="threads per process; with more than 1 CPU runs differ")
+    parser.add_argument("--stage-to", type=Path, help="copy the features to this folder of a local disc, train from it")
     parser.add_argument("--override", action="store_true", help="resume although configuration, data or ranks changed")
     parser.add_argument("--force", action="store_true", help="discard what is there and start anew")
 
@@ -28,7 +29,17 @@ def run(args):
     from etdnn.train.settings import load_train_settings
 
     settings = load_train_settings(args.config)
-    job = PhaseJob(args.data, args.out, args.init, args.seed, args.device, args.threads, args.override, args.force)
+    job = PhaseJob(
+        args.data,
+        args.out,
+        args.init,
+        args.seed,
+        args.device,
+        args.threads,
+        args.override,
+        args.force,
+        args.stage_to,
+    )
     print(train_phase(settings, args.phase, load_space(args.space), job))
 
 

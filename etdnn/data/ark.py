@@ -89,16 +89,17 @@ class FeatureReader:
     """Read utterances or crops from the arks that one or several scp files point to.
 
     Arks are opened when first used, in each process for itself, and read by position, so that a reader may be made
-    before a fork and shared by threads. `utt2num_frames` beside each scp gives the numbers of frames; without it every
-    matrix header is read once. Entries are never unpickled, pipes never run. A truncated or corrupt matrix is a
-    UserError that names ark and key. Equal to kaldiio to 2e-5.
+    before a fork and shared by threads; `paths` names them, and copies elsewhere may take their places there.
+    `utt2num_frames` beside each scp gives the numbers of frames; without it every matrix header is read once. Entries
+    are never unpickled, pipes never run. A truncated or corrupt matrix is a UserError that names ark and key. Equal to
+    kaldiio to 2e-5.
     """
 
     def __init__(self, scp: str | Path | Sequence[str | Path]) -> None:
         self.scps = [Path(path) for path in ([scp] if isinstance(scp, str | Path) else scp)]
         index = read_scp_index(self.scps)
         self.keys: Keys = index.keys
-        self._paths, self._ark, self._offset = index.paths, index.ark, index.offset
+        self.paths, self._ark, self._offset = index.paths, index.ark, index.offset
         self._kind = np.full(len(self.keys), _UNKNOWN, np.uint8)
         self._minimum = np.zeros(len(self.keys), np.float32)
         self._step = np.ones(len(self.keys), np.float32)
@@ -263,20 +264,20 @@ class FeatureReader:
         if descriptor is None:
             self._allow_descriptors()
             try:
-                descriptor = self._descriptors[ark] = os.open(self._paths[ark], os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = self._descriptors[ark] = os.open(self.paths[ark], os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
-                raise UserError(f"{self._paths[ark]}: {error.strerror} (named in {self.scps[0]})") from None
+                raise UserError(f"{self.paths[ark]}: {error.strerror} (named in {self.scps[0]})") from None
         return descriptor
 
     def _allow_descriptors(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = len(self._paths) + 256
+        wanted = len(self.paths) + 256
         if soft != resource.RLIM_INFINITY and soft < wanted:
             limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
     def _fault(self, index: int, reason: str) -> UserError:
-        return UserError(f"{self._paths[self._ark[index]]}: {self.keys[index]}: {reason}; make its features again")
+        return UserError(f"{self.paths[self._ark[index]]}: {self.keys[index]}: {reason}; make its features again")
 
     def _read_counts(self) -> np.ndarray:
         """Return frames by utt2num_frames where a list has one, -1 elsewhere."""

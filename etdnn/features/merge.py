@@ -14,7 +14,7 @@ from etdnn.data.trials import read_trials, write_trials
 from etdnn.errors import UserError
 from etdnn.features.fbank import FbankOptions
 from etdnn.features.jobs import PartFiles, is_done
-from etdnn.files import atomic_path
+from etdnn.files import atomic_path, size_text
 
 _LEAST_SHARE = 0.95
 _UTTERANCE_TABLES = ("wav.scp", "utt2spk", "utt2session", "utt2dur", "utt2aug", "utt2uniq")
@@ -41,7 +41,7 @@ def merge_parts(
     for part in parts:
         if not is_done(part):
             raise UserError(f"{part.prefix}: this part is not finished (run stage 1 again)")
-    fronts = {part.named("frontend.json").read_text(encoding="utf-8") for part in parts}
+    fronts = {part.named("frontend.json").readsize_text(encoding="utf-8") for part in parts}
     if len(fronts) > 1:
         raise UserError(f"{data}: parts were made by different front ends (run stage 1 again)")
     utterances = DataDir(data).utt2spk
@@ -60,7 +60,7 @@ def merge_parts(
             drop_trials(data, set(missing), say)
     _concatenate([part.named("utt2num_frames") for part in parts], data / "utt2num_frames")
     with atomic_path(data / "frontend.json") as temporary:
-        temporary.write_text(fronts.pop(), encoding="utf-8")
+        temporary.writesize_text(fronts.pop(), encoding="utf-8")
     _concatenate([part.named("scp") for part in parts], data / "feats.scp")
     say(f"{data}: {len(found)} of {len(utterances)} utterances have features")
     return len(found)
@@ -132,7 +132,7 @@ def check_disc(data: Sequence[Path], featdir: Path, options: FbankOptions, compr
         there = _size_of(featdir / options.key / path.name)
         hours = sum(directory.utt2dur.values()) / 3600
         counts = f"{len(directory.utt2dur)} utterances, {hours:.2f} h"
-        lines.append(f"{path}: {counts}, {_text(size)} of features ({_text(there)} there)")
+        lines.append(f"{path}: {counts}, {size_text(size)} of features ({size_text(there)} there)")
         wanted += max(0, size - there)
     existing = featdir
     while not existing.exists():
@@ -140,10 +140,10 @@ def check_disc(data: Sequence[Path], featdir: Path, options: FbankOptions, compr
     free = shutil.disk_usage(existing).free
     if wanted * _HEADROOM > free:
         raise UserError(
-            f"{featdir}: features need {_text(wanted)} more, {_text(free)} are free "
+            f"{featdir}: features need {size_text(wanted)} more, {size_text(free)} are free "
             "(--featdir on another disc, or --compression cm3)"
         )
-    return [*lines, f"{featdir}: {_text(wanted)} more are needed, {_text(free)} are free"]
+    return [*lines, f"{featdir}: {size_text(wanted)} more are needed, {size_text(free)} are free"]
 
 
 def _check_missing(data: Path, missing: list[str], total: int, parts: Sequence[PartFiles]) -> None:
@@ -187,11 +187,3 @@ def _concatenate(sources: Sequence[Path], target: Path) -> None:
 
 def _size_of(folder: Path) -> int:
     return sum(entry.stat().st_size for entry in os.scandir(folder)) if folder.is_dir() else 0
-
-
-def _text(size: int) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

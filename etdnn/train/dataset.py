@@ -13,6 +13,7 @@ from torch import Tensor
 from etdnn.data.ark import FeatureReader
 from etdnn.data.ark_index import Keys, read_marks, read_word_table
 from etdnn.data.datadir import DataDir
+from etdnn.data.staging import stage_arks
 from etdnn.errors import UserError
 from etdnn.features.dequantise import to_device
 from etdnn.features.mel_noise import Mixes, NoiseBank
@@ -85,6 +86,14 @@ class TrainingSet:
     def items(self) -> int:
         """Number of items of an epoch."""
         return len(self._starts) - 1
+
+    def stage(self, folder: Path) -> None:
+        """Copy the archives of speech and noises into `folder`, where they are not there yet, and read them there."""
+        readers = [self.reader] + ([self.noises.reader] if self.noises else [])
+        staged = iter(stage_arks([path for reader in readers for path in reader.paths], folder))
+        for reader in readers:
+            reader.close()
+            reader.paths = list(islice(staged, len(reader.paths)))
 
     def draw(self, seed: int, phase: str, step: int, batch: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
         """Return utterance indices and first frames (each [batch]) of step `step`, over all ranks.

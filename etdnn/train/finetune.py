@@ -42,6 +42,7 @@ class FineTuneJob:
     device: str = "auto"
     threads: int = 1
     override: bool = False
+    stage_to: Path | None = None
 
 
 class OneArch(nn.Module):
@@ -80,9 +81,12 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
     ranks = Ranks(job.device)
     settings = settle_precision(settings, ranks.device)
     try:
-        data = TrainingSet(
-            job.data, settings.augmentation, speed_copies=options.speed_copies, mel_noise=settings.mel_noise
-        )
+        with ranks.together():
+            data = TrainingSet(
+                job.data, settings.augmentation, speed_copies=options.speed_copies, mel_noise=settings.mel_noise
+            )
+            if job.stage_to is not None:
+                data.stage(job.stage_to)
         check_batch(settings, data, ranks)
         head = MarginHead(net.embedding.out_features, len(data.speakers), loss)
         load_head(head, job.head, data)

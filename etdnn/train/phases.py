@@ -26,7 +26,10 @@ from etdnn.train.state import check_identity, flatten
 
 @dataclasses.dataclass(frozen=True)
 class PhaseJob:
-    """What a phase is made of: files, seed, machine; `init` is the folder of the phase before (None: from scratch)."""
+    """What a phase is made of: files, seed, machine; `init` is the folder of the phase before (None: from scratch).
+
+    With `stage_to` the features are copied to that folder, on a disc of the machine, and read there.
+    """
 
     data: Path
     out: Path
@@ -36,6 +39,7 @@ class PhaseJob:
     threads: int = 1
     override: bool = False
     force: bool = False
+    stage_to: Path | None = None
 
 
 def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: PhaseJob) -> Path:
@@ -49,7 +53,10 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     ranks = Ranks(job.device)
     settings = settle_precision(settings, ranks.device)
     try:
-        data = TrainingSet(job.data, settings.augmentation, mel_noise=settings.mel_noise)
+        with ranks.together():
+            data = TrainingSet(job.data, settings.augmentation, mel_noise=settings.mel_noise)
+            if job.stage_to is not None:
+                data.stage(job.stage_to)
         check_batch(settings, data, ranks)
         supernet, head = _begin(space, data, settings, job)
         supernet.to(ranks.device)
@@ -184,6 +191,7 @@ def announce(stepper: Stepper) -> None:
             f"{'warning: all' if short == total else short} of {total} utterances are shorter than the crop of "
             f"{phase.frames} frames and are wrapped"
         )
+    print(f"features are read from {', '.join(sorted({str(Path(path).parent) for path in data.reader.paths}))}")
     if data.noises is not None:
         left_out = f"; none of kind {', '.join(data.noises.missing)}" if data.noises.missing else ""
         print(f"noise is mixed into crops from {len(data.noises.reader)} stored noises{left_out}")

@@ -4,7 +4,8 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -35,6 +36,14 @@ class Ranks:
         """Return when all ranks have come here."""
         if self.count > 1:
             dist.barrier()
+
+    @contextlib.contextmanager
+    def together(self, hours: float = 24.0) -> Iterator[None]:
+        """Let the ranks take unlike times for a block, up to `hours`, and leave it together."""
+        group = dist.new_group(backend="gloo", timeout=timedelta(hours=hours)) if self.count > 1 else None
+        yield
+        if group is not None:
+            dist.barrier(group)
 
     def close(self) -> None:
         """Leave the group."""

@@ -85,7 +85,7 @@ check_options() {
   [ "$stage" -le "$LAST_STAGE" ] || die "there is no stage $stage; the last is $LAST_STAGE" 2
   [ "$stage" -le "$stop_stage" ] || die "nothing to do: --stage $stage is behind --stop-stage $stop_stage" 2
   [ "$stop_stage" -le "$LAST_STAGE" ] || stop_stage=$LAST_STAGE
-  for name in "$datadir" "$featdir" "$expdir"; do
+  for name in "$datadir" "$featdir" "$expdir" "$stage_to"; do
     [[ $name =~ [[:space:]] ]] && die "'$name': folders of data, features and models cannot have spaces (Kaldi's scp)" 2
   done
   # A budget of any kind on the command line replaces the corpus's default.

@@ -124,6 +124,17 @@ def test_noise_is_mixed_in_by_seed_and_step_but_not_into_noisy_copies(noisy_set)
     assert not np.array_equal(noisy[0], noisy[1]) and any((part < 0).all(1).any() for part in noisy)
 
 
+def test_staged_features_are_read_where_they_were_copied_to(noisy_set, tmp_path):
+    data = TrainingSet(noisy_set, 0.5, mel_noise=MelNoise(probability=1))
+    utterances, starts = data.draw(0, "p", 0, 8, 30)
+    mixes = data.mixes(0, "p", 0, utterances)
+    before = data.read(utterances, starts, 30, "mean", mixes=mixes)
+    data.stage(tmp_path / "local")
+    for folder in (noisy_set, noisy_set.with_name("train_noise")):
+        (folder / "feats.ark").write_bytes(b"")
+    assert torch.equal(data.read(utterances, starts, 30, "mean", mixes=mixes).crops, before.crops)
+
+
 def test_noises_that_were_not_stored_are_asked_for(training_set):
     with pytest.raises(UserError, match="store_noise: true"):
         TrainingSet(training_set, mel_noise=MelNoise(probability=0.5))

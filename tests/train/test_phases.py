@@ -72,6 +72,8 @@ def test_mel_noise_repeats_to_the_bit_and_its_noises_are_part_of_what_is_resumed
     config.write_text("mel_noise: {probability: 0.8, kinds: {noise: 1}}\n" + config.read_text())
     first, second = (train(config, space, noisy_set, tmp_path / name) for name in "ab")
     assert hash_file(first) == hash_file(second) != hash_file(plain)
+    staged = train(config, space, noisy_set, tmp_path / "c", stage_to=tmp_path / "local")
+    assert hash_file(staged) == hash_file(first) and len(list((tmp_path / "local").glob("*.ark"))) == 2
     speakers = noisy_set.with_name("train_noise") / "utt2spk"
     speakers.write_text(speakers.read_text().replace("noise-2 noise", "noise-2 music"))
     with pytest.raises(UserError, match="noises.utt2spk was"):
