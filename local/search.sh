@@ -7,11 +7,13 @@ help_message="Usage: local/search.sh [options] <data> <expdir>
 e.g.: local/search.sh --nj 8 --macs-budget \"204M 571M\" data exp/main
 Writes <expdir>/search/<budget>/{arch.txt,pareto.tsv,search.yaml,summary.txt}. Evaluations and predictor are kept in
 <expdir>/search, so another budget of the same supernet is quick, and a run that was stopped goes on where it was.
+<budget> is the budget as it is written, behind its kind if that is not MACs: 204M, params-500K, latency-8ms, memory-4MB.
 Options:
   --macs-budget LIST     multiply-accumulates at 3 s, one or several: \"204M 571M\"
   --params-budget LIST   parameters: \"500K 2M\"
   --latency-budget LIST  with its unit: \"8ms\"; needs --latency-table
   --latency-table FILE   made by etdnn latency
+  --memory-budget LIST   peak activation memory: \"4MB\"
   --phase NAME           search the supernet as this phase left it [the last]
   --search-config FILE   options of the search [conf/search.yaml]
   --device NAME          auto, cpu or cuda [auto]
@@ -24,6 +26,7 @@ macs_budget=
 params_budget=
 latency_budget=
 latency_table=
+memory_budget=
 phase=
 search_config=conf/search.yaml
 device=auto
@@ -58,8 +61,9 @@ done
 [ -z "$latency_table" ] || inputs+=("$latency_table")
 [ -f "$search_config" ] || fail "$search_config: no such file (--search-config)"
 
-budgets=$(python3 -m etdnn budgets --macs-budget "$macs_budget" --params-budget "$params_budget" \
-  --latency-budget "$latency_budget")
+given=(--macs-budget "$macs_budget" --params-budget "$params_budget" --latency-budget "$latency_budget"
+  --latency-table "$latency_table" --memory-budget "$memory_budget")
+budgets=$(python3 -m etdnn budgets "${given[@]}")
 [ -n "$budgets" ] || fail "no budget is given; e.g. --macs-budget 204M"
 readarray -t budgets <<<"$budgets"
 options="search seed=$seed"
@@ -99,9 +103,7 @@ watch() {
 round=0
 while true; do
   round=$((round + 1))
-  python3 -m etdnn search "${common[@]}" --macs-budget "$macs_budget" --params-budget "$params_budget" \
-    --latency-budget "$latency_budget" --latency-table "$latency_table" >"$dir/log/search.$round.log" ||
-    fail "see the line above"
+  python3 -m etdnn search "${common[@]}" "${given[@]}" >"$dir/log/search.$round.log" || fail "see the line above"
   cat "$dir/log/search.$round.log"
   count=$(wc -l <"$plan")
   [ "$count" -gt 0 ] || break

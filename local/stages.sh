@@ -36,6 +36,7 @@ macs_budget=
 params_budget=
 latency_budget=
 latency_table=
+memory_budget=
 phase=
 calibration_crops=6000
 finetune=false
@@ -69,9 +70,9 @@ Options (dashes or underscores; default in brackets):
   --macs-budget LIST    multiply-accumulates at 3 s, one or several: \"204M 571M\" [$DEFAULT_MACS_BUDGET]
   --params-budget LIST  parameters, one or several: \"500k 2M\"
   --latency-budget LIST with its unit, one or several: \"8ms\"; needs --latency-table
-  --latency-table FILE  latencies measured on the target
+  --latency-table FILE  latencies measured on the target (etdnn latency)
+  --memory-budget LIST  peak activation memory of 3 s, one or several: \"4MB\"
   --phase NAME          search the supernet as this phase left it [the last phase]
-  --finetune true       stage 5 trains each subnet on, as the training configuration says [$finetune]
   --calibration-crops N training crops on which stage 5 measures batch norm, at most one per utterance [$calibration_crops]
   --finetune true       train each derived subnet on, as section finetune of the training configuration says [$finetune]
   --trials LIST         a trial list (repeatable): by file, stage 0 takes it in where the corpus leaves that to the user;
@@ -155,7 +156,7 @@ if begin 4 "search"; then
   need 3 "$SUPERNET"
   run local/search.sh --cmd "$gpu_job_cmd" "${COMMON[@]}" --device "$device" --search-config "$search_config" --phase "$phase" \
     --macs-budget "$macs_budget" --params-budget "$params_budget" --latency-budget "$latency_budget" \
-    --latency-table "$latency_table" "$datadir" "$expdir"
+    --latency-table "$latency_table" --memory-budget "$memory_budget" "$datadir" "$expdir"
 fi
 
 if begin 5 "derive subnets"; then

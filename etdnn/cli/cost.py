@@ -1,4 +1,4 @@
-"""Multiply-accumulates and parameters of archs.
+"""Multiply-accumulates, parameters and peak activation memory of archs.
 
 Archs are written as 3-512-512-512-512-5-3-3-3-1536: depth, widths w0..wD, kernels k0..kD, cat (dots and tuples are read
 too). With --space and no arch, the largest and the smallest of the space are shown.
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     """Print one line per arch."""
     from etdnn.errors import UsageError
     from etdnn.model import Arch, SearchSpace
-    from etdnn.model.cost import CONVENTION, PAPER_FRAMES, arch_macs, arch_params
+    from etdnn.model.cost import CONVENTION, MEMORY_CONVENTION, PAPER_FRAMES, arch_macs, arch_memory, arch_params
 
     if args.frames < 1:
         raise UsageError(f"--frames {args.frames}: at least 1 is needed")
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
             "params": arch_params(arch, **sizes),
             "frames": args.frames,
             "macs_conv_linear": arch_macs(arch, args.frames, batch_norm=False, **sizes),
+            "memory_bytes": arch_memory(arch, args.frames, in_feats=sizes.get("in_feats", 80)),
             "arch": str(arch),
         }
         if space:
@@ -50,17 +51,19 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.json:
         for row in rows:
-            print(json.dumps({**row, "convention": convention}))
+            print(json.dumps({**row, "convention": convention, "memory_convention": MEMORY_CONVENTION}))
         return
-    _table(rows, convention)
+    _table(rows)
+    print(f"convention: {convention}\nmemory: {MEMORY_CONVENTION}, at {args.frames} frames")
 
 
-def _table(rows: list[dict], convention: str) -> None:
+def _table(rows: list[dict]) -> None:
     from etdnn.model.budget import show_count
 
-    lines = [["arch", "MACs", "conv+linear only", "params", *(["in space"] if "in_space" in rows[0] else [])]]
+    lines = [["arch", "MACs", "conv+linear only", "params", "memory", *(["in space"] if "in_space" in rows[0] else [])]]
     for row in rows:
         counts = [f"{row[key]:,} ({show_count(row[key])})" for key in ("macs", "macs_conv_linear", "params")]
+        counts.append(f"{row['memory_bytes']:,} ({show_count(row['memory_bytes'])}B)")
         lines.append(
             [row["arch"], *counts, *({True: "yes", False: "no"}[row[key]] for key in row if key == "in_space")]
         )
@@ -71,4 +74,3 @@ def _table(rows: list[dict], convention: str) -> None:
             *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)),
             sep="  ",
         )
-    print(f"convention: {convention}")

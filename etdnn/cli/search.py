@@ -7,6 +7,8 @@ local/search.sh alternates it with `etdnn evaluate-subnets` until the plan is em
 import argparse
 from pathlib import Path
 
+from etdnn.cli.budgets import add_budgets, budgets_of
+
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Declare the options that `search` and `evaluate-subnets` share."""
@@ -28,16 +30,17 @@ def inputs_of(args: argparse.Namespace):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_common(parser)
-    for kind, example in (("macs", "204M 571M"), ("params", "500K 2M"), ("latency", "8ms")):
-        parser.add_argument(f"--{kind}-budget", default="", help=f'one or several, for example "{example}"')
-    parser.add_argument("--latency-table", default=None, help="table of etdnn latency, for a latency budget")
+    add_budgets(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Plan or finish, and say which."""
-    from etdnn.search.work import plan_search, read_budgets
+    from etdnn.errors import UserError
+    from etdnn.search.work import plan_search
 
-    budgets = read_budgets({"macs": args.macs_budget, "params": args.params_budget, "latency": args.latency_budget})
+    budgets = budgets_of(args)
+    if not budgets:
+        raise UserError("no budget is given; e.g. --macs-budget 204M")
     missing = plan_search(inputs_of(args), budgets, args.plan, args.latency_table or None)
     if missing:
         print(f"{args.plan}: {missing} subnets to measure")

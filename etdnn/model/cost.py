@@ -1,4 +1,4 @@
-"""MACs and parameters of archs in closed form, for one arch or for a population at once.
+"""MACs, parameters and activation memory of archs in closed form, for one arch or for a population at once.
 
 The convention is the paper's: 3 s = 301 frames; convolutions and linears (no bias) at one operation per
 multiply-accumulate, batch norm at two per element; activations, sums, pooling and softmax are free.
@@ -16,6 +16,9 @@ CONVENTION = "MACs of 3 s (301 frames): convolutions + linears + 2 per batch-nor
 BOTTLENECK = 128
 """Channels inside the attention of the pooling; never searched."""
 SE_REDUCTION = 4
+FLOAT_BYTES = 4
+MEMORY_CONVENTION = "peak activations of one utterance in float32, input included, without weights"
+"""How memory is counted; printed wherever bytes are printed."""
 
 
 def split_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -65,6 +68,28 @@ def params(rows: np.ndarray, *, in_feats: int = 80, embedding: int = 192) -> np.
     return total + 2 * embedding
 
 
+def memory(rows: np.ndarray, frames: int = PAPER_FRAMES, *, in_feats: int = 80) -> np.ndarray:
+    """Return the peak bytes (int64 [n]) of activations while one utterance of `frames` frames passes in float32.
+
+    All tensors that `Tdnn.forward` holds at once are counted, its input included; weights and the workspace of a
+    library's convolutions are not. Before block i the input, the outputs of the blocks so far and the running sum are
+    held; the peak lies in the stem, in a block (where Res2 joins its groups, or where the block returns to the outer
+    width), at the aggregation, or in the pooling. Exact from 4 frames on.
+    """
+    depth, widths, _, cat = split_rows(rows)
+    stem, inner = widths[:, 0], widths[:, 1:]
+    block = np.arange(1, widths.shape[1])
+    outer = 2 * stem[:, None]
+    joining = 2 * inner + (RES2_SCALE - 1) * (inner // RES2_SCALE)
+    gating = outer * frames + stem[:, None]
+    within = np.maximum(np.maximum(joining, inner + outer) * frames, gating) + block * stem[:, None] * frames
+    within = np.where(block <= depth[:, None], within, 0).max(axis=1)
+    aggregation = ((2 * depth + 1) * stem + cat) * frames
+    pooling = (depth + 1) * stem * frames + np.maximum((cat + 2 * BOTTLENECK) * frames, (5 * frames + 1) * cat)
+    peak = np.maximum.reduce([2 * stem * frames, within, aggregation, pooling])
+    return FLOAT_BYTES * (peak + in_feats * frames)
+
+
 def arch_macs(arch: Arch, frames: int = PAPER_FRAMES, **options) -> int:
     """Return `macs` of one arch as a Python int."""
     return int(macs(arch_to_row(arch, arch.depth), frames, **options)[0])
@@ -73,3 +98,8 @@ def arch_macs(arch: Arch, frames: int = PAPER_FRAMES, **options) -> int:
 def arch_params(arch: Arch, **options) -> int:
     """Return `params` of one arch as a Python int."""
     return int(params(arch_to_row(arch, arch.depth), **options)[0])
+
+
+def arch_memory(arch: Arch, frames: int = PAPER_FRAMES, **options) -> int:
+    """Return `memory` of one arch as a Python int."""
+    return int(memory(arch_to_row(arch, arch.depth), frames, **options)[0])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from etdnn.errors import UserError
-from etdnn.files import write_json
+from etdnn.files import hash_text, write_json
 from etdnn.model.cost import split_rows
 
 FORMAT = 1
@@ -78,11 +78,19 @@ class LatencyTable:
         total = total + self.parts["aggregation"](depth * stem, cat)
         return total + self.parts["pooling"](cat) + self.parts["embedding"](cat)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as JSON-ready values."""
+        parts = {name: {**asdict(grid), "seconds": grid.seconds.tolist()} for name, grid in self.parts.items()}
+        return {"format": self.format, "about": self.about, "scale": self.scale, "offset": self.offset, "parts": parts}
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that identify the numbers, not what was said about them."""
+        return hash_text(json.dumps({**self.to_dict(), "about": None}, sort_keys=True))
+
     def save(self, path: str | Path) -> None:
         """Write the table as JSON, atomically."""
-        parts = {name: {**asdict(grid), "seconds": grid.seconds.tolist()} for name, grid in self.parts.items()}
-        write_json(path, {"format": self.format, "about": self.about, "scale": self.scale, "offset": self.offset,
-                          "parts": parts})  # fmt: skip
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> "LatencyTable":

@@ -126,6 +126,31 @@ def speaker_numbers(enrol: Sequence[str], test: Sequence[str]) -> tuple[np.ndarr
     return left, right, len(numbers)
 
 
+@dataclass(frozen=True)
+class ScoredList:
+    """One trial list: `systems` are score arrays over its trials; speakers are numbers, alike in lists drawn together.
+
+    UserError with fewer than 2 speakers, one class only, or scores that are not finite.
+    """
+
+    systems: Sequence[np.ndarray]
+    target: np.ndarray
+    enrol_speaker: np.ndarray
+    test_speaker: np.ndarray
+
+    def __post_init__(self):
+        object.__setattr__(self, "target", np.asarray(self.target, dtype=bool))
+        if self.speakers < 2 or self.target.all() or not self.target.any():
+            raise UserError("bootstrap: needs target and nontarget trials of at least 2 speakers")
+        if not all(np.isfinite(scores).all() for scores in self.systems):
+            raise UserError("bootstrap: some scores are not finite; check the embeddings")
+
+    @property
+    def speakers(self) -> int:
+        """One more than the largest number of a speaker."""
+        return int(max(self.enrol_speaker.max(initial=-1), self.test_speaker.max(initial=-1))) + 1
+
+
 def bootstrap(
     systems: Sequence[np.ndarray],
     target: np.ndarray,
@@ -136,26 +161,32 @@ def bootstrap(
     replicates: int = 1000,
     p_targets: Sequence[float] = P_TARGETS,
 ) -> np.ndarray:
-    """Return metrics of each draw, [draws, systems, 1 + len(p_targets)]: EER (fraction), then minDCF per prior.
+    """Return `bootstrap_lists` of one list, [draws, systems, 1 + len(p_targets)]."""
+    one = ScoredList(systems, target, enrol_speaker, test_speaker)
+    return bootstrap_lists([one], seed=seed, replicates=replicates, p_targets=p_targets)[:, 0]
 
-    `systems` are score arrays over the same trials; all see the same draws, so differences are paired. Draws without
-    a target or a nontarget trial are left out. Memory is linear in the trials. UserError with fewer than 2 speakers,
-    one class only, or scores that are not finite.
+
+def bootstrap_lists(
+    lists: Sequence[ScoredList], *, seed: int, replicates: int = 1000, p_targets: Sequence[float] = P_TARGETS
+) -> np.ndarray:
+    """Return metrics of each draw, [draws, lists, systems, 1 + len(p_targets)]: EER (fraction), then minDCF per prior.
+
+    All systems and all lists see the same draws of speakers, so differences are paired and lists can be averaged.
+    Draws that leave a list without a target or a nontarget trial are left out of all lists. Memory is linear in the
+    trials. UserError when no draw is left.
     """
-    target = np.asarray(target, dtype=bool)
-    speakers = int(max(enrol_speaker.max(initial=-1), test_speaker.max(initial=-1))) + 1
-    if speakers < 2 or target.all() or not target.any():
-        raise UserError("bootstrap: needs target and nontarget trials of at least 2 speakers")
-    if not all(np.isfinite(scores).all() for scores in systems):
-        raise UserError("bootstrap: some scores are not finite; check the embeddings")
-    sorted_systems = [_System(scores, target, enrol_speaker, test_speaker) for scores in systems]
+    speakers = max(part.speakers for part in lists)
+    prepared = [
+        [_System(scores, part.target, part.enrol_speaker, part.test_speaker) for scores in part.systems]
+        for part in lists
+    ]
     generator = numpy_generator(seed, "bootstrap over speakers")
     draws = []
     for _ in range(replicates):
         drawn = generator.integers(speakers, size=speakers)
         counts = np.bincount(drawn, minlength=speakers).astype(np.float64)
-        values = [system.metrics(counts, p_targets) for system in sorted_systems]
-        if all(value is not None for value in values):
+        values = [[system.metrics(counts, p_targets) for system in systems] for systems in prepared]
+        if all(value is not None for systems in values for value in systems):
             draws.append(values)
     if not draws:
         raise UserError("bootstrap: no draw of speakers held both classes; too few speakers")

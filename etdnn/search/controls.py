@@ -5,7 +5,6 @@ from itertools import product
 import numpy as np
 
 from etdnn.model.arch import Arch
-from etdnn.model.budget import Budget
 from etdnn.model.cost import arch_macs
 from etdnn.model.space import SearchSpace
 from etdnn.search.limits import Limits
@@ -47,21 +46,7 @@ def largest_that_fits(space: SearchSpace, limits: Limits) -> Arch:
     if limits.admits(archs_to_rows([space.largest], space))[0]:
         return space.largest
     cost = limits.cost_functions[0]
-    asked = {budget.kind: budget for budget in limits.budgets}
-    table = _Costs(limits)
-    found = evolve(space, lambda archs: -cost(archs.rows).astype(float), **asked, latency_table=table, evaluations=4000)
-    return found.best
-
-
-class _Costs:
-    """The latency of limits that were made already, as a table."""
-
-    def __init__(self, limits: Limits):
-        self.limits = limits
-
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        kinds = [budget.kind for budget in self.limits.budgets]
-        return self.limits.cost_functions[kinds.index("latency")](rows)
+    return evolve(space, lambda archs: -cost(archs.rows).astype(float), **limits.options(), evaluations=4000).best
 
 
 def uniform_scaling(space: SearchSpace, limits: Limits) -> Arch | None:
@@ -97,8 +82,3 @@ def count_fitting(space: SearchSpace, limits: Limits) -> tuple[int, bool]:
     fits = limits.admits(genome.rows(digits))
     share = [fits[digits[:, 0] == index].mean() for index in range(len(space.depths))]
     return int(np.dot(share, per_depth)), False
-
-
-def budget_keywords(budget: Budget) -> dict[str, Budget]:
-    """Return the keyword of `evolve` for one budget."""
-    return {budget.kind: budget}

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from etdnn.errors import UserError
-from etdnn.model.budget import Budget, show_count
-from etdnn.model.cost import CONVENTION, macs, params
+from etdnn.model.budget import KINDS, Budget, show_count
+from etdnn.model.cost import CONVENTION, MEMORY_CONVENTION, macs, memory, params
+from etdnn.model.latency import LatencyTable
 from etdnn.model.space import SearchSpace
 from etdnn.search.population import archs_to_rows
-
-KINDS = ("macs", "params", "latency")
 
 
 @dataclass(frozen=True)
@@ -22,25 +21,34 @@ class Limits:
     space: SearchSpace
     budgets: tuple[Budget, ...]
     cost_functions: tuple[Callable[[np.ndarray], np.ndarray], ...]
+    latency_table: object = None
 
     @classmethod
-    def make(cls, space: SearchSpace, *, macs=None, params=None, latency=None, latency_table=None) -> "Limits":
-        """Read the budgets (texts, numbers or Budget; None for no bound); a latency needs its table.
+    def make(cls, space: SearchSpace, *, latency_table=None, **given) -> "Limits":
+        """Read the budgets, kind=value (texts, numbers or Budget; None for no bound); a latency needs its table.
 
         `latency_table` is the path of a table or an object with `predict(rows) -> seconds`. Raises UserError at once,
         naming the floor, when a budget is below the smallest subnet.
         """
-        given = {"macs": macs, "params": params, "latency": latency}
-        budgets = tuple(Budget.parse(value, kind=kind) for kind, value in given.items() if value is not None)
-        limits = cls(space, budgets, tuple(cost_function(space, budget.kind, latency_table) for budget in budgets))
+        unknown = sorted(given.keys() - set(KINDS))
+        if unknown:
+            raise UserError(f"budget of kind '{unknown[0]}' is not one of {', '.join(KINDS)}")
+        if isinstance(latency_table, str | Path):
+            latency_table = LatencyTable.load(latency_table)
+        budgets = tuple(Budget.parse(given[kind], kind) for kind in KINDS if given.get(kind) is not None)
+        functions = tuple(cost_function(space, budget.kind, latency_table) for budget in budgets)
+        limits = cls(space, budgets, functions, latency_table)
         limits.check_floor()
         return limits
 
     @property
     def name(self) -> str:
-        """Return the canonical name, e.g. `204M`, `204M+8ms`, or `none` without budgets (used for folders)."""
-        words = [budget.name + ("params" if budget.kind == "params" else "") for budget in self.budgets]
-        return "+".join(words) or "none"
+        """Return the canonical name, e.g. `204M`, `204M+latency-8ms`, or `none` without budgets."""
+        return "+".join(budget.folder for budget in self.budgets) or "none"
+
+    def options(self) -> dict:
+        """Return what `evolve` takes to search within these limits."""
+        return {budget.kind: budget for budget in self.budgets} | {"latency_table": self.latency_table}
 
     def admits(self, rows: np.ndarray) -> np.ndarray:
         """Tell which of `rows` keep every budget (bool [n])."""
@@ -81,12 +89,10 @@ def cost_function(space: SearchSpace, kind: str, latency_table=None) -> Callable
         return lambda rows: macs(rows, **sizes)
     if kind == "params":
         return lambda rows: params(rows, **sizes)
+    if kind == "memory":
+        return lambda rows: memory(rows, in_feats=space.in_feats)
     if latency_table is None:
         raise UserError("a latency budget needs a latency table (etdnn latency makes one)")
-    if isinstance(latency_table, str | Path):
-        from etdnn.model.latency import LatencyTable
-
-        latency_table = LatencyTable.load(latency_table)
     return latency_table.predict
 
 
@@ -94,5 +100,7 @@ def show_cost(value: float, kind: str) -> str:
     """Write a cost with its unit and, for MACs, its convention."""
     if kind == "latency":
         return f"{value * 1e3:.3g} ms"
+    if kind == "memory":
+        return f"{show_count(int(value))}B ({int(value)} bytes), {MEMORY_CONVENTION}, at 301 frames"
     text = f"{show_count(int(value))} {kind} ({int(value)})"
     return f"{text}, {CONVENTION}" if kind == "macs" else text

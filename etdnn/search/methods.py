@@ -9,7 +9,7 @@ from etdnn.errors import UserError
 from etdnn.model.arch import Arch
 from etdnn.model.space import SearchSpace
 from etdnn.search.evolution import repair, run_evolution
-from etdnn.search.limits import KINDS, Limits
+from etdnn.search.limits import Limits
 from etdnn.search.population import Genome, archs_to_rows, blocks, sample_digits
 from etdnn.search.problem import Archive, Objective, SearchResult, make_result
 from etdnn.seeding import numpy_generator
@@ -25,6 +25,7 @@ def evolve(
     macs=None,
     params=None,
     latency=None,
+    memory=None,
     latency_table=None,
     evaluations: int = 20000,
     seed: int = 0,
@@ -40,90 +41,47 @@ def evolve(
     ones among them. A space with no more than `evaluations` subnets is enumerated. Same seed, same result.
     Raises UserError when a budget is below the smallest subnet (naming the floor) or nothing has a finite value.
     """
-    budgets = _budgets(macs, params, latency)
-    return _search(_evolution, space, objective, budgets, latency_table, evaluations, seed, start)
+    budgets = {"macs": macs, "params": params, "latency": latency, "memory": memory}
+    return _search(_evolution, space, objective, latency_table, evaluations, seed, start, **budgets)
 
 
-def random(
-    space: SearchSpace,
-    objective: Callable,
-    *,
-    macs=None,
-    params=None,
-    latency=None,
-    latency_table=None,
-    evaluations: int = 20000,
-    seed: int = 0,
-    start=None,
-) -> SearchResult | list[SearchResult]:
-    """Score random subnets that fit (depth uniform, then each dimension, as published); see `evolve`.
+def random(space: SearchSpace, objective: Callable, **options) -> SearchResult | list[SearchResult]:
+    """Score random subnets that fit (depth uniform, then each dimension, as published); options as of `evolve`.
 
     Where the budget is so tight that draws seldom fit, draws shrunk to fit make up the number.
     """
-    return _search(_random, space, objective, _budgets(macs, params, latency), latency_table, evaluations, seed, start)
+    return _search(_random, space, objective, **options)
 
 
-def grid(
-    space: SearchSpace,
-    objective: Callable,
-    *,
-    macs=None,
-    params=None,
-    latency=None,
-    latency_table=None,
-    evaluations: int = 20000,
-    seed: int = 0,
-    start=None,
-) -> SearchResult | list[SearchResult]:
+def grid(space: SearchSpace, objective: Callable, **options) -> SearchResult | list[SearchResult]:
     """Score the manual grid: one width for all layers, one kernel for the stem and one for the blocks; see `evolve`.
 
     In a fine space the choices of width and cat are thinned evenly until the grid has at most `evaluations` nodes.
     """
-    return _search(_grid, space, objective, _budgets(macs, params, latency), latency_table, evaluations, seed, start)
+    return _search(_grid, space, objective, **options)
 
 
-def exhaustive(
-    space: SearchSpace,
-    objective: Callable,
-    *,
-    macs=None,
-    params=None,
-    latency=None,
-    latency_table=None,
-    evaluations: int | None = None,
-    seed: int = 0,
-    start=None,
-) -> SearchResult | list[SearchResult]:
+def exhaustive(space: SearchSpace, objective: Callable, **options) -> SearchResult | list[SearchResult]:
     """Score every subnet that fits; a UserError where the space has more than ten million. See `evolve`."""
     count = space.count()
     if count > EXHAUSTIVE:
         raise UserError(f"space {space.name} has {count} subnets, too many to enumerate; use evolve")
-    return _search(_exhaustive, space, objective, _budgets(macs, params, latency), latency_table, count, seed, start)
+    return _search(_exhaustive, space, objective, **{**options, "evaluations": count})
 
 
 METHODS = {"evolution": evolve, "random": random, "grid": grid, "exhaustive": exhaustive}
 
 
-def _budgets(*given) -> tuple[list[dict], bool]:
-    """Return one mapping kind -> budget per search, and whether a list was given."""
-    lists = {kind: value for kind, value in zip(KINDS, given, strict=True) if isinstance(value, list | tuple)}
-    lengths = {len(value) for value in lists.values()}
-    if len(lengths) > 1 or 0 in lengths:
-        raise UserError(f"budgets: lists of equal length are needed, got {sorted(lengths)}")
-    count = lengths.pop() if lengths else 1
-    plain = dict(zip(KINDS, given, strict=True))
-    return [{kind: value[i] if kind in lists else value for kind, value in plain.items()} for i in range(count)], bool(
-        lists
-    )
-
-
-def _search(method, space, objective, budgets, latency_table, evaluations, seed, start):
+def _search(
+    method: Callable, space: SearchSpace, objective: Callable, latency_table=None, evaluations: int = 20000,
+    seed: int = 0, start=None, **budgets,
+) -> SearchResult | list[SearchResult]:  # fmt: skip
     if evaluations < 1:
         raise UserError(f"search: evaluations = {evaluations}, at least 1 is needed")
-    searches, several = budgets
+    searches, several = _each_search(budgets)
+    all_limits = [Limits.make(space, **search, latency_table=latency_table) for search in searches]
     genome = Genome(space)
     scored = Objective(objective, genome)
-    all_limits = [Limits.make(space, **search, latency_table=latency_table) for search in searches]
     first = _start_digits(genome, start)
     results = []
     for limits in all_limits:
@@ -133,6 +91,17 @@ def _search(method, space, objective, budgets, latency_table, evaluations, seed,
         method(genome, limits, archive, evaluations, seed)
         results.append(make_result(archive, limits, scored.calls - calls))
     return results if several else results[0]
+
+
+def _each_search(given: dict) -> tuple[list[dict], bool]:
+    """Return one mapping kind -> budget per search, and whether a list was given."""
+    lists = {kind: value for kind, value in given.items() if isinstance(value, list | tuple)}
+    if not lists:
+        return [given], False
+    lengths = {len(value) for value in lists.values()}
+    if len(lengths) > 1 or 0 in lengths:
+        raise UserError(f"budgets: lists of equal length are needed, got {sorted(lengths)}")
+    return [{**given, **dict(zip(lists, values, strict=True))} for values in zip(*lists.values(), strict=True)], True
 
 
 def _start_digits(genome: Genome, start) -> np.ndarray:

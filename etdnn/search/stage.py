@@ -15,8 +15,9 @@ from etdnn.errors import UserError
 from etdnn.files import hash_text, write_text
 from etdnn.model.arch import Arch
 from etdnn.model.budget import Budget
+from etdnn.model.latency import LatencyTable
 from etdnn.model.space import SearchSpace
-from etdnn.search.controls import budget_keywords, controls
+from etdnn.search.controls import controls
 from etdnn.search.limits import Limits
 from etdnn.search.methods import METHODS
 from etdnn.search.population import ArchRows, Genome, archs_to_rows, sample_digits, sample_stratified, unique
@@ -48,7 +49,7 @@ class Study:
     seed: int
     protocols: dict[str, Protocol]
     known: dict[tuple[Protocol, str], Evaluation] = field(repr=False)
-    latency_table: object = None
+    latency_table: LatencyTable | None = None
 
     def measured(self, archs: Iterable[Arch | str], task: str = MEASURE) -> list[Evaluation]:
         """Return the evaluations of `archs` in their order; raises NotMeasured with those that have none."""
@@ -60,7 +61,7 @@ class Study:
 
     def limits(self, budget: Budget) -> Limits:
         """Return the limits of one budget."""
-        return Limits.make(self.space, **budget_keywords(budget), latency_table=self.latency_table)
+        return Limits.make(self.space, **{budget.kind: budget}, latency_table=self.latency_table)
 
     def sample(self) -> list[Arch]:
         """Return the subnets measured whatever the budget: the two corners, then the seeded sample."""
@@ -108,8 +109,9 @@ class Study:
         The answer is kept in <folder>/proposals, for it depends on the arguments alone.
         """
         settings = self.settings
+        table = self.latency_table.hash if any(budget.kind == "latency" for budget in limits.budgets) else None
         asked = [
-            [asdict(budget) for budget in limits.budgets], self.space.hash, self.seed, settings.predictor,
+            [asdict(budget) for budget in limits.budgets], table, self.space.hash, self.seed, settings.predictor,
             settings.method, settings.evaluations, settings.target, settings.candidates,
             [(row.arch, row.objective, row.smooth, row.status) for row in evaluations],
         ]  # fmt: skip
@@ -119,8 +121,7 @@ class Study:
             return answer["archs"], answer["predicted"]
         predictor = self.fit(evaluations, keep=first)
         result = METHODS[settings.method](
-            self.space, predictor, **{budget.kind: budget for budget in limits.budgets},
-            latency_table=self.latency_table, evaluations=settings.evaluations, seed=self.seed,
+            self.space, predictor, **limits.options(), evaluations=settings.evaluations, seed=self.seed
         )  # fmt: skip
         done = {row.arch for row in evaluations}
         rows = result.rows[: 50 * settings.candidates]

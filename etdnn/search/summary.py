@@ -11,7 +11,7 @@ from etdnn.files import write_text
 from etdnn.model.arch import Arch
 from etdnn.model.budget import show_count
 from etdnn.model.cost import CONVENTION, split_rows
-from etdnn.scoring.bootstrap import bootstrap
+from etdnn.scoring.bootstrap import ScoredList, bootstrap_lists
 from etdnn.search.controls import count_fitting
 from etdnn.search.evaluate import EvaluationData
 from etdnn.search.limits import show_cost
@@ -33,7 +33,7 @@ def score_path(folder: Path, evaluation: Evaluation) -> Path:
 def write_finding(finding: Finding, data: EvaluationData) -> Path:
     """Write the files of one budget; return its folder. arch.txt comes last: where it is, all is."""
     study, best = finding.study, finding.best
-    folder = study.folder / finding.budget.name
+    folder = study.folder / finding.budget.folder
     write_text(folder / "pareto.tsv", pareto_table(finding))
     write_text(folder / "progress.tsv", progress_table(finding))
     write_text(folder / "search.yaml", resolved(finding, data))
@@ -73,6 +73,7 @@ def resolved(finding: Finding, data: EvaluationData) -> str:
         "budget": asdict(finding.budget), "seed": study.seed, **asdict(study.settings),
         "space": {"name": study.space.name, "hash": study.space.hash, "count": study.space.count()},
         "split": f"dev speakers only (neither train nor test): {data.counts}",
+        "latency_table": study.latency_table.about if study.latency_table else None,
         "measured": len(finding.evaluations), "predicted": finding.predicted,
         "convention": CONVENTION, "protocols": {name: asdict(value) for name, value in study.protocols.items()},
     }  # fmt: skip
@@ -168,16 +169,13 @@ def _bootstrap(finding: Finding, data: EvaluationData, rows: dict[str, Evaluatio
     good = {name: row for name, row in rows.items() if row.status == "ok"}
     if "chosen" not in good:
         raise UserError(f"search: {rows['chosen'].arch} was finite in the search but not with other calibration crops")
-    systems = {name: load_scores(study.folder, row) for name, row in good.items()}
-    lists = []
-    for name, part in data.trials.items():
-        draws = bootstrap(
-            [systems[system][name] for system in good], part.target, part.enrol_speaker, part.test_speaker,
-            seed=study.seed, replicates=study.settings.bootstrap, p_targets=(),
-        )  # fmt: skip
-        lists.append(draws[:, :, 0])
-    fewest = min(len(draws) for draws in lists)
-    mean = 100 * np.mean([draws[:fewest] for draws in lists], axis=0)
+    scores = [load_scores(study.folder, row) for row in good.values()]
+    lists = [
+        ScoredList([one[name] for one in scores], part.target, part.enrol_speaker, part.test_speaker)
+        for name, part in data.trials.items()
+    ]
+    draws = bootstrap_lists(lists, seed=study.seed, replicates=study.settings.bootstrap, p_targets=())
+    mean = 100 * draws[..., 0].mean(axis=1)
     per_name = {name: mean[:, index] for index, name in enumerate(good)}
     return per_name, {name: np.quantile(draws, [0.025, 0.975]) for name, draws in per_name.items()}
 

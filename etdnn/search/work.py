@@ -14,7 +14,6 @@ from etdnn.model.budget import Budget
 from etdnn.model.latency import LatencyTable
 from etdnn.model.space import SearchSpace
 from etdnn.search.evaluate import EvaluationData, Evaluator
-from etdnn.search.limits import KINDS
 from etdnn.search.records import Appender, merge, read_evaluations
 from etdnn.search.settings import SearchSettings
 from etdnn.search.stage import CONFIRM, MEASURE, NotMeasured, Study
@@ -59,14 +58,6 @@ class Inputs:
             return loaded[task]
 
         return supernet, data
-
-
-def read_budgets(texts: dict[str, str]) -> list[Budget]:
-    """Return the budgets of texts such as {"macs": "204M 571M"}; a UserError when there are none."""
-    budgets = [Budget.parse(word, kind) for kind in KINDS for word in (texts.get(kind) or "").split()]
-    if not budgets:
-        raise UserError("no budget is given; e.g. --macs-budget 204M")
-    return list({budget.name: budget for budget in budgets}.values())
 
 
 def plan_search(inputs: Inputs, budgets: list[Budget], plan: Path, latency_table=None, say: Callable = print) -> int:

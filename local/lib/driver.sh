@@ -89,7 +89,7 @@ check_options() {
     [[ $name =~ [[:space:]] ]] && die "'$name': folders of data, features and models cannot have spaces (Kaldi's scp)" 2
   done
   # A budget of any kind on the command line replaces the corpus's default.
-  [ -n "$macs_budget$params_budget$latency_budget" ] || macs_budget=$DEFAULT_MACS_BUDGET
+  [ -n "$macs_budget$params_budget$latency_budget$memory_budget" ] || macs_budget=$DEFAULT_MACS_BUDGET
 }
 
 # resolve NAME: an input path given relative to where the command was typed becomes absolute
@@ -179,7 +179,8 @@ read_phases() {
 read_budgets() {
   local names
   names=$(python3 -m etdnn budgets --space "$space_config" --search-config "$search_config" \
-    --macs-budget "$macs_budget" --params-budget "$params_budget" --latency-budget "$latency_budget") || exit
+    --macs-budget "$macs_budget" --params-budget "$params_budget" --latency-budget "$latency_budget" \
+    --latency-table "$latency_table" --memory-budget "$memory_budget") || exit
   readarray -t BUDGETS <<<"${names:+$names$'\n'}largest"
 }
 

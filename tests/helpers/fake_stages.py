@@ -16,7 +16,7 @@ case $name in
   prepare_toy) mkdir -p data/train; touch data/train/wav.scp ;;
   make_features) mkdir -p data/train_all data/dev; touch data/{train_all,dev}/feats.scp ;;
   train_phase) phase=${*: -3:1}; mkdir -p "$last/$phase"; touch "$last/$phase/supernet.safetensors" "$last/supernet" ;;
-  search) mkdir -p "$last"/search/{204M,571M,900K}; touch "$last"/search/{204M,571M,900K}/arch.txt ;;
+  search) mkdir -p "$last"/search/{204M,571M,params-900K}; touch "$last"/search/{204M,571M,params-900K}/arch.txt ;;
   derive) exp=${*: -2:1}; mkdir -p "$exp/subnet/$last"; touch "$exp/subnet/$last/model.safetensors" ;;
   embed) exp=${*: -2:1}; mkdir -p "$exp/subnet/$last/embeddings"; touch "$exp/subnet/$last/embeddings/test.scp" ;;
   score) exp=${*: -2:1}; touch "$exp/results.tsv" ;;

@@ -75,6 +75,29 @@ def test_latency_is_strict():
 
 
 @pytest.mark.parametrize(
+    "forms", [("4MB", "4000KB", "4mb", "4.0 MB"), ("2.5KiB", "2560B", "2.56KB"), ("300B", "0.3KB")]
+)
+def test_forms_of_one_memory_share_limit_and_name(forms):
+    budgets = {Budget.parse(form, "memory") for form in forms}
+    (budget,) = budgets
+    assert Budget.parse(budget.name, "memory") == budget
+    assert not budget.admits(budget.limit + 1)
+
+
+def test_folders_of_equal_texts_differ_by_kind():
+    assert Budget.parse("204M").folder == "204M"
+    assert Budget.parse("500k", "params").folder == "params-500K"
+    assert Budget.parse("0.008s", "latency").folder == "latency-8ms"
+    assert Budget.parse("4MB", "memory").folder == "memory-4MB"
+
+
+@pytest.mark.parametrize("text", ["4M", "4iB", "MB", "0MB", "0.1B", "-1KB"])
+def test_bad_memories(text):
+    with pytest.raises(UsageError, match="memory budget .* with its unit"):
+        Budget.parse(text, "memory")
+
+
+@pytest.mark.parametrize(
     "text", ["", "many", "-204M", "0", "0M", "204Q", "204 M B", "1,5M", "0.1", 0, -5, float("nan"), float("inf"), True]
 )
 def test_bad_budgets(text):

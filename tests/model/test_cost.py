@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -7,12 +8,14 @@ from helpers.archs import archs
 from helpers.parity import CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from etdnn.cli import main
-from etdnn.model import Arch
+from etdnn.model import Arch, SearchSpace
 from etdnn.model.arch import arch_to_row
-from etdnn.model.cost import arch_macs, arch_params, macs, params
+from etdnn.model.cost import arch_macs, arch_memory, arch_params, macs, memory, params
 from etdnn.model.tdnn import Tdnn
 
 # name: arch, MACs at 300 and 301 frames, parameters (reference of the published networks)
@@ -25,6 +28,9 @@ PUBLISHED = {
     "Small": ("2-256-256-256-3-3-3-400", 203_395_520, 204_072_768, 899_200),
     "mixed": ("3-384-384-256-512-5-5-5-3-384", 537_039_360, 538_828_256, 2_161_088),
 }
+
+MIXED = SearchSpace("mixed", (1, 2, 3, 4), (8, 64, 256), (1, 3), (8, 64, 384))
+"""Sizes so far apart that the peak lies now in the stem, now in a block, at the aggregation or in the pooling."""
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -64,6 +70,36 @@ def test_populations_are_counted_as_their_archs(population, frames, in_feats, em
     sizes = {"in_feats": in_feats, "embedding": embedding}
     assert macs(rows, frames, **sizes).tolist() == [arch_macs(arch, frames, **sizes) for arch in population]
     assert params(rows, **sizes).tolist() == [arch_params(arch, **sizes) for arch in population]
+    assert memory(rows, frames).tolist() == [arch_memory(arch, frames) for arch in population]
+
+
+class LiveActivations(TorchDispatchMode):
+    """Adds up the storages that are alive after every operation; `peak` is the most bytes, weights left out."""
+
+    def __init__(self, net: torch.nn.Module):
+        super().__init__()
+        tensors = [*net.parameters(), *net.buffers()]
+        self.weights = {tensor.untyped_storage().data_ptr() for tensor in tensors}
+        self.seen, self.peak = [], 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        found = [leaf for leaf in tree_leaves((args, result)) if isinstance(leaf, torch.Tensor)]
+        alive = [tensor for tensor in (reference() for reference in self.seen) if tensor is not None]
+        self.seen = [weakref.ref(tensor) for tensor in (*alive, *found)]
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in (*alive, *found)}
+        live = sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in self.weights)
+        self.peak = max(self.peak, live)
+        return result
+
+
+@settings(max_examples=25)
+@given(archs(MIXED), st.integers(4, 60))
+def test_memory_is_the_peak_of_the_tensors_alive(arch, frames):
+    net = Tdnn(arch).eval()
+    with torch.no_grad(), LiveActivations(net) as live:
+        net(torch.zeros(1, 80, frames))
+    assert live.peak == arch_memory(arch, frames)
 
 
 def test_other_input_and_embedding_sizes():

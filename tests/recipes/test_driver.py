@@ -60,7 +60,7 @@ def test_budgets_given_replace_the_default(egs):
     calls = egs.calls()
     search = next(call for call in calls if call[0] == "search")
     assert option(search, "--macs-budget") == [""] and option(search, "--params-budget") == ["900K"]
-    assert [call[-1] for call in calls if call[0] == "score"] == ["900K", "largest"]
+    assert [call[-1] for call in calls if call[0] == "score"] == ["params-900K", "largest"]
 
 
 def test_trial_files_go_to_stage_0_and_their_names_to_stage_7(egs, tmp_path):

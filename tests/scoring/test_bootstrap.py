@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from etdnn.errors import UserError
 from etdnn.scoring import bootstrap as module
-from etdnn.scoring.bootstrap import bootstrap, intervals, paired_difference, speaker_numbers
+from etdnn.scoring.bootstrap import (
+    ScoredList,
+    bootstrap,
+    bootstrap_lists,
+    intervals,
+    paired_difference,
+    speaker_numbers,
+)
 from etdnn.scoring.metrics import Curve
 
 
@@ -45,6 +52,19 @@ def corpus(seed, speakers=25, utterances=6, spread=1.0):
     target = left == right
     scores = generator.normal(size=left.size) + target * (3 + effect[left]) + 0.3 * (effect[left] + effect[right])
     return scores, target, left, right
+
+
+def test_lists_see_the_same_draws_even_where_one_of_them_loses_some():
+    """Two lists of equal scores must have equal metrics in every draw; one list alone would drop others than both."""
+    scores, target, left, right = corpus(3, speakers=4, utterances=2)
+    whole = ScoredList([scores], target, left, right)
+    few = ~target | (left == 0)  # targets of one speaker only: draws without it have none
+    narrow = ScoredList([scores[few]], target[few], left[few], right[few])
+    alone = bootstrap([scores], target, left, right, seed=1, replicates=60)
+    both = bootstrap_lists([whole, narrow, whole], seed=1, replicates=60)
+    assert len(both) < len(alone)
+    assert np.array_equal(both[:, 0], both[:, 2])
+    assert all((alone == draw).all(axis=(1, 2)).any() for draw in both[:, 0])
 
 
 def test_interval_covers_the_truth_where_trials_alone_would_not():

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from etdnn.data.datadir import DataDir
 from etdnn.embed.batchnorm import reestimate
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
+from etdnn.model.budget import Budget
 from etdnn.model.checkpoint import load_supernet, save_supernet
-from etdnn.model.cost import arch_macs
+from etdnn.model.cost import arch_macs, arch_memory
 from etdnn.scoring.metrics import eer
 from etdnn.search import stage
 from etdnn.search.evaluate import EvaluationData, Evaluator, gaussian_eer
@@ -26,7 +28,7 @@ from etdnn.search.population import archs_to_rows, blocks
 from etdnn.search.records import Appender, merge, read_evaluations, to_line
 from etdnn.search.settings import Measurement, SearchSettings
 from etdnn.search.stage import MEASURE
-from etdnn.search.work import Inputs, evaluate_plan, plan_search, read_budgets
+from etdnn.search.work import Inputs, evaluate_plan, plan_search
 from etdnn.settings import load_settings
 
 CONFIG = {
@@ -56,10 +58,17 @@ def inputs_in(corpus: Path, name: str, seed: int = 0) -> Inputs:
     return Inputs(corpus / "supernet.safetensors", corpus / "data", corpus / name, corpus / "search.yaml", seed)
 
 
-def run_stage(inputs: Inputs, budgets: str = BUDGETS, jobs: int = 1) -> list[int]:
+def macs_budgets(text: str) -> list[Budget]:
+    return [Budget.parse(word) for word in text.split()]
+
+
+def run_stage(
+    inputs: Inputs, budgets: str | list[Budget] = BUDGETS, jobs: int = 1, table: str | None = None, say=lambda *_: None
+) -> list[int]:
     """Do what local/search.sh does; return the number of subnets measured in each round."""
+    budgets = macs_budgets(budgets) if isinstance(budgets, str) else budgets
     counts, plan = [], inputs.folder / "plan.txt"
-    while missing := plan_search(inputs, read_budgets({"macs": budgets}), plan, say=lambda *_: None):
+    while missing := plan_search(inputs, budgets, plan, table, say=say):
         counts.append(missing)
         for job in range(1, jobs + 1):
             evaluate_plan(inputs, plan, job, jobs, device="cpu", say=lambda *_, **__: None)
@@ -130,7 +139,7 @@ def test_budgets_one_after_the_other_give_the_same_and_share_the_sample(corpus, 
 
 def test_killed_in_the_middle_and_resumed(corpus, finished, monkeypatch):
     inputs, plan = inputs_in(corpus, "killed"), corpus / "killed" / "plan.txt"
-    asked = plan_search(inputs, read_budgets({"macs": BUDGETS}), plan)
+    asked = plan_search(inputs, macs_budgets(BUDGETS), plan)
     measure, count = Evaluator.measure, iter(range(100))
 
     def dying(self, arch):
@@ -311,7 +320,7 @@ def test_rivals_fit_and_are_what_they_say(corpus):
     assert limits.admits(archs_to_rows([scaled], space))[0] and len(set(scaled.widths)) == len(set(scaled.kernels)) == 1
 
 
-def test_latency_and_parameter_budgets(corpus, tmp_path):
+def test_budgets_of_the_other_kinds(corpus, tmp_path):
     """A table in which latency is the number of blocks and wide stems: the choice keeps it; a strange machine warns."""
     from etdnn.model.latency import Grid, LatencyTable
 
@@ -326,17 +335,21 @@ def test_latency_and_parameter_budgets(corpus, tmp_path):
     table = LatencyTable({name: Grid(values, seconds[name]) for name, values in axes.items()}, {"machine": "Phone"})
     table.save(tmp_path / "table.json")
     inputs, said = inputs_in(corpus, "latency"), []
-    budgets = read_budgets({"latency": "8ms", "params": "25K"})
-    assert [budget.name for budget in budgets] == ["25K", "8ms"]
-    plan = inputs.folder / "plan.txt"
-    while plan_search(inputs, budgets, plan, str(tmp_path / "table.json"), say=said.append):
-        evaluate_plan(inputs, plan, 1, 1, device="cpu", say=lambda *_, **__: None)
+    wanted = {"macs": "4M", "params": "25K", "latency": "8ms", "memory": "550KB"}
+    budgets = [Budget.parse(text, kind) for kind, text in wanted.items()]
+    run_stage(inputs, budgets, table=str(tmp_path / "table.json"), say=said.append)
     assert any("warning: latency table" in line and "Phone" in line for line in said)
-    arch = Arch.parse((inputs.folder / "8ms" / "arch.txt").read_text().splitlines()[0])
+    arch = Arch.parse((inputs.folder / "latency-8ms" / "arch.txt").read_text().splitlines()[0])
     space = load_supernet(corpus / "supernet.safetensors").space
     assert table.predict(archs_to_rows([arch], space))[0] <= 8e-3
-    assert "ms" in (inputs.folder / "8ms" / "summary.txt").read_text()
-    assert int((inputs.folder / "25K" / "arch.txt").read_text().split("params ")[1].split()[0]) <= 25_000
+    assert "ms" in (inputs.folder / "latency-8ms" / "summary.txt").read_text()
+    proposals = set((inputs.folder / "proposals").iterdir())
+    replace(table, scale=1.2).save(tmp_path / "slower.json")
+    run_stage(inputs, [budgets[2]], table=str(tmp_path / "slower.json"))
+    assert set((inputs.folder / "proposals").iterdir()) > proposals  # not those made for the other table
+    small = Arch.parse((inputs.folder / "memory-550KB" / "arch.txt").read_text().splitlines()[0])
+    assert arch_memory(small) <= 550_000
+    assert int((inputs.folder / "params-25K" / "arch.txt").read_text().split("params ")[1].split()[0]) <= 25_000
 
 
 def test_script_names_the_stage_that_makes_what_is_missing(corpus, repository, tmp_path):
