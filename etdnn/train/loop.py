@@ -15,6 +15,7 @@ from etdnn.errors import UserError
 from etdnn.files import write_text
 from etdnn.model.arch import Arch
 from etdnn.model.space import SearchSpace
+from etdnn.model.supernet import Supernet
 from etdnn.seeding import numpy_generator
 from etdnn.train.dataset import Batch, TrainingSet, mask
 from etdnn.train.journal import Journal
@@ -56,6 +57,10 @@ class Stepper:
         self.total = max(1, round(self.phase.epochs * self.steps_per_epoch))
         parameters = [*self.network.parameters(), *self.head.parameters()]
         self.gradients = FlatGradients(parameters, self.ranks.device)
+        if isinstance(self.network, Supernet):
+            self.network.gradients_in_place = (
+                True  # every .grad is kept, in one buffer, and nothing hooks into backward
+            )
         self.optimiser = make_optimiser(self.network, self.head, self.settings)
         self.scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.settings.precision == "fp16")
         self.stop_wanted = False  # by a signal to this rank

@@ -167,10 +167,12 @@ def test_gradients_are_those_of_the_static_network(alive):
     torch.testing.assert_close(part, expected, atol=1e-4 * expected.abs().max().item(), rtol=0)
 
 
+@pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("text", ["2-16-24-16-1-3-5-24", "3-32-32-32-32-5-5-5-5-40"])
-def test_gradients_add_to_those_that_are_there(alive, text):
+def test_gradients_add_to_those_that_are_there(alive, text, in_place):
     x, direction = torch.randn(6, 20, 50), torch.randn(6, 12)
     alive.train()
+    alive.gradients_in_place = in_place
     (alive(x, Arch.parse(text)) * direction).sum().backward()
     fresh = {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in alive.named_parameters()}
     for parameter in alive.parameters():
@@ -179,6 +181,36 @@ def test_gradients_add_to_those_that_are_there(alive, text):
     for name, parameter in alive.named_parameters():
         scale = fresh[name].abs().max().item() + 1
         torch.testing.assert_close(parameter.grad, fresh[name] + 0.5, atol=1e-6 * scale, rtol=1e-5)
+
+
+def test_the_graph_is_whole_unless_a_training_loop_asks_otherwise(alive):
+    """`torch.autograd.grad` and hooks see every gradient, though the parameters have a .grad; in place: the same bits."""
+    arch, x, direction = Arch.parse("2-16-24-16-1-3-5-24"), torch.randn(6, 20, 50), torch.randn(6, 12)
+    alive.train()
+    for parameter in alive.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    seen = []
+    alive.network.aggregation.weight.register_hook(lambda gradient: seen.append(gradient.clone()))
+    names, parameters = zip(*alive.named_parameters(), strict=True)
+    loss = (alive(x, arch) * direction).sum()
+    gradients = dict(zip(names, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True))
+    assert not any(parameter.grad.any() for parameter in parameters)
+    assert torch.equal(seen[0], gradients["network.aggregation.weight"]) and seen[0].any()
+    alive.gradients_in_place = True
+    (alive(x, arch) * direction).sum().backward()
+    for name, parameter in alive.named_parameters():
+        expected = torch.zeros_like(parameter) if gradients[name] is None else gradients[name]
+        assert torch.equal(parameter.grad, expected), name
+
+
+def test_networks_of_any_width_share_one_skeleton(tiny):
+    tiny.train()
+    for text in ("2-16-24-16-1-3-5-24", "2-32-16-24-1-3-5-40"):
+        tiny(torch.randn(3, 20, 50), Arch.parse(text))
+    assert len([key for key in tiny._skeletons if key[0].kernels == (1, 3, 5)]) <= 2, (
+        "one in training, one in eval mode"
+    )
+    tiny.eval()
 
 
 def test_a_training_step_leaves_the_stored_statistics(tiny):
