@@ -41,7 +41,7 @@ def merge_parts(
     for part in parts:
         if not is_done(part):
             raise UserError(f"{part.prefix}: this part is not finished (run stage 1 again)")
-    fronts = {part.named("frontend.json").readsize_text(encoding="utf-8") for part in parts}
+    fronts = {part.named("frontend.json").read_text(encoding="utf-8") for part in parts}
     if len(fronts) > 1:
         raise UserError(f"{data}: parts were made by different front ends (run stage 1 again)")
     utterances = DataDir(data).utt2spk
@@ -60,7 +60,7 @@ def merge_parts(
             drop_trials(data, set(missing), say)
     _concatenate([part.named("utt2num_frames") for part in parts], data / "utt2num_frames")
     with atomic_path(data / "frontend.json") as temporary:
-        temporary.writesize_text(fronts.pop(), encoding="utf-8")
+        temporary.write_text(fronts.pop(), encoding="utf-8")
     _concatenate([part.named("scp") for part in parts], data / "feats.scp")
     say(f"{data}: {len(found)} of {len(utterances)} utterances have features")
     return len(found)
