@@ -4,9 +4,9 @@ python3 bench/supernet_step.py [--rounds 15] [--batch 8] [--frames 200]
 
 Forward and backward at 8 x 80 x 200 in CPU time, as the training loop makes them: gradients in one buffer, added in
 place, glibc keeping its blocks as local/train_phase.sh has it. Variants alternated; median of the paired ratios.
-Aims: 1.05 at full size, 1.10 in the middle, 1.15 at the smallest. `drawn`: another arch of the published space in every
-round, networks for each depth and set of kernels made beforehand as after the first steps of a training. Beside: zeroing
-the gradients (once per step, whatever is drawn), deriving a static network, and the sliced step under bf16 autocast.
+Aims: 1.05 at full size, 1.10 in the middle, 1.15 at the smallest. `drawn`: another arch of the published space in
+every round, what is kept for its depth and kernels made beforehand, as after the first steps of a training. Beside:
+zeroing the gradients (once per step, whatever is drawn), deriving a static network, the step under bf16 autocast.
 """
 
 import argparse

@@ -58,9 +58,7 @@ class Stepper:
         parameters = [*self.network.parameters(), *self.head.parameters()]
         self.gradients = FlatGradients(parameters, self.ranks.device)
         if isinstance(self.network, Supernet):
-            self.network.gradients_in_place = (
-                True  # every .grad is kept, in one buffer, and nothing hooks into backward
-            )
+            self.network.gradients_in_place = True  # every .grad is kept, and nothing hooks into backward
         self.optimiser = make_optimiser(self.network, self.head, self.settings)
         self.scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.settings.precision == "fp16")
         self.stop_wanted = False  # by a signal to this rank

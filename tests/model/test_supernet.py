@@ -184,18 +184,19 @@ def test_gradients_add_to_those_that_are_there(alive, text, in_place):
 
 
 def test_the_graph_is_whole_unless_a_training_loop_asks_otherwise(alive):
-    """`torch.autograd.grad` and hooks see every gradient, though the parameters have a .grad; in place: the same bits."""
+    """`torch.autograd.grad` and hooks see all, although there is a .grad; in place: the same bits."""
     arch, x, direction = Arch.parse("2-16-24-16-1-3-5-24"), torch.randn(6, 20, 50), torch.randn(6, 12)
     alive.train()
     for parameter in alive.parameters():
         parameter.grad = torch.zeros_like(parameter)
     seen = []
-    alive.network.aggregation.weight.register_hook(lambda gradient: seen.append(gradient.clone()))
+    hook = alive.network.aggregation.weight.register_hook(lambda gradient: seen.append(gradient.clone()))
     names, parameters = zip(*alive.named_parameters(), strict=True)
     loss = (alive(x, arch) * direction).sum()
     gradients = dict(zip(names, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True))
     assert not any(parameter.grad.any() for parameter in parameters)
     assert torch.equal(seen[0], gradients["network.aggregation.weight"]) and seen[0].any()
+    hook.remove()
     alive.gradients_in_place = True
     (alive(x, arch) * direction).sum().backward()
     for name, parameter in alive.named_parameters():
