@@ -17,6 +17,7 @@ Options:
   --augment-config FILE  plan of copies [conf/augment.yaml]
   --noise DIR            noise.scp, music.scp, babble.scp, rir.scp to augment with [<data>/noise/train]
   --compression NAME     cm2 (16 bit), cm3 (8 bit), cm (8 bit, Kaldi's default), fm [cm2]
+  --only LIST            features of these directories of <data>, without copies and train_all [all]
   --check N              utterances of each set to read back, -1 for all [200]
   --seed N               seed of every draw [0]
   --force BOOL           redo what is up to date [false]"
@@ -27,6 +28,7 @@ fbank_config=conf/fbank.conf
 augment_config=conf/augment.yaml
 noise=
 compression=cm2
+only=
 check=200
 seed=0
 force=false
@@ -122,44 +124,67 @@ remove_other_parts() {
   done
 }
 
+# make_copies: train_copies, unless it is up to date
+make_copies() {
+  if [ "$force" = false ] && copies_stamp stamp_current; then
+    echo "$0: $data/train_copies is up to date"
+    return
+  fi
+  rm -f "$data/.copies.stamp"
+  python3 -m etdnn make-copies --plan "$augment_config" --noise "$noise" --noise-set "$data/train_noise" --seed "$seed" \
+    "$data/train" "$data/train_copies"
+  copies_stamp stamp_write
+}
+
+# list_sets: the data directories of all that stage 0 made, train and its copies first
+list_sets() {
+  local dir
+  echo "$data/train"
+  [ ! -d "$data/train_copies" ] || echo "$data/train_copies"
+  for dir in "$data"/*/; do
+    dir=${dir%/}
+    case ${dir##*/} in train | train_copies | train_all) continue ;; esac
+    [ ! -f "$dir/wav.scp" ] || echo "$dir"
+  done
+}
+
+# combine_train DIR...: train_all of train and its copies
+combine_train() {
+  mapfile -t inputs < <(for dir in "$@"; do tables "$dir" feats.scp utt2spk utt2num_frames frontend.json utt2aug; done)
+  if [ "$force" = true ] || [ ! -f "$data/train_all/feats.scp" ] ||
+    ! stamp_current "$data/train_all/.combine.stamp" "combine $*" "${inputs[@]}"; then
+    rm -f "$data/train_all/.combine.stamp"
+    utils/combine_data.sh "$data/train_all" "$@"
+    stamp_write "$data/train_all/.combine.stamp" "combine $*" "${inputs[@]}"
+  fi
+  echo "$0: $data/train_all: $(wc -l <"$data/train_all/utt2spk") utterances of $(wc -l <"$data/train_all/spk2utt") speakers"
+}
+
 [ $# -eq 2 ] || fail "expected <data> <featdir>, found $# words (--help)"
 data=$1
 featdir=$2
 [ -n "$noise" ] || noise=$data/noise/train
-[ -f "$data/train/wav.scp" ] || fail "$data/train/wav.scp is missing; stage 0 makes it"
+for name in ${only:-train}; do
+  [ -f "$data/$name/wav.scp" ] || fail "$data/$name/wav.scp is missing; stage 0 makes it"
+done
 for file in "$fbank_config" "$augment_config"; do [ -f "$file" ] || fail "$file: no such configuration"; done
 read -ra run_jobs <<<"$cmd"
 force_option=()
 [ "$force" = false ] || force_option=(--force)
 
-if [ "$force" = true ] || ! copies_stamp stamp_current; then
-  rm -f "$data/.copies.stamp"
-  python3 -m etdnn make-copies --plan "$augment_config" --noise "$noise" --noise-set "$data/train_noise" --seed "$seed" \
-    "$data/train" "$data/train_copies"
-  copies_stamp stamp_write
+if [ -n "$only" ]; then
+  sets=()
+  for name in $only; do sets+=("$data/$name"); done
 else
-  echo "$0: $data/train_copies is up to date"
+  make_copies
+  mapfile -t sets < <(list_sets)
 fi
-
-sets=("$data/train")
-[ ! -d "$data/train_copies" ] || sets+=("$data/train_copies")
-for dir in "$data"/*/; do
-  dir=${dir%/}
-  case ${dir##*/} in train | train_copies | train_all) continue ;; esac
-  [ ! -f "$dir/wav.scp" ] || sets+=("$dir")
-done
 key=$(python3 -m etdnn feature-disk --config "$fbank_config" --compression "$compression" --featdir "$featdir" "${sets[@]}")
 for dir in "${sets[@]}"; do make_features "$dir"; done
-copies_stamp stamp_write
-
-sources=("${sets[0]}")
-[ ! -d "$data/train_copies" ] || sources+=("$data/train_copies")
-mapfile -t inputs < <(for dir in "${sources[@]}"; do tables "$dir" feats.scp utt2spk utt2num_frames frontend.json utt2aug; done)
-if [ "$force" = true ] || [ ! -f "$data/train_all/feats.scp" ] ||
-  ! stamp_current "$data/train_all/.combine.stamp" "combine ${sources[*]}" "${inputs[@]}"; then
-  rm -f "$data/train_all/.combine.stamp"
-  utils/combine_data.sh "$data/train_all" "${sources[@]}"
-  stamp_write "$data/train_all/.combine.stamp" "combine ${sources[*]}" "${inputs[@]}"
+if [ -z "$only" ]; then
+  copies_stamp stamp_write
+  sources=("$data/train")
+  [ ! -d "$data/train_copies" ] || sources+=("$data/train_copies")
+  combine_train "${sources[@]}"
 fi
-echo "$0: $data/train_all: $(wc -l <"$data/train_all/utt2spk") utterances of $(wc -l <"$data/train_all/spk2utt") speakers"
 echo "$0: $(du -sh "$featdir/$key" | cut -f 1) of features in $featdir/$key"

@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("supernet", help="published supernet (.torchparams)")
     parser.add_argument("out", help="model file to write (.safetensors)")
     parser.add_argument("--subnet", help="published subnet file (.bn.tar): write this subnet, not the supernet")
+    parser.add_argument("--arch", help="with --subnet: refuse a file that holds another arch than this")
     parser.add_argument("--json", action="store_true", help="print the metadata as JSON")
 
 
@@ -20,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the model file and say what it is."""
     from etdnn.deploy.published import import_checkpoint
 
-    metadata = import_checkpoint(args.supernet, args.out, args.subnet)
+    metadata = import_checkpoint(args.supernet, args.out, args.subnet, args.arch)
     if args.json:
         print(json.dumps(metadata))
         return

@@ -55,12 +55,12 @@ def prepare_voxceleb(
     parts = {"VoxCeleb1": find_parts(voxceleb1, "VoxCeleb1")}
     if voxceleb2:
         parts["VoxCeleb2"] = find_parts(voxceleb2, "VoxCeleb2")
-    _try_m4a(parts, say)
+    try_m4a(parts, say)
     scanned = {corpus: scan_parts(found) for corpus, found in parts.items()}
-    lists, deviations = _read_lists(voxceleb1, trials_dir, trials, out)
+    lists, deviations = read_lists(voxceleb1, trials_dir, trials, out)
     if not voxceleb2 and not trials and "vox1_O_cleaned" in lists:
         lists = {"vox1_O_cleaned": lists["vox1_O_cleaned"]}  # E and H test the speakers that are left to train on
-    deviations = _count(scanned, say) + deviations
+    deviations = say_counts(scanned, say) + deviations
     for deviation in deviations:
         say(f"deviation: {deviation}")
     if deviations and not allow_partial:
@@ -73,11 +73,11 @@ def prepare_voxceleb(
         say("no vox1_meta.csv or vox2_meta.csv is found: non-target trials of dev are of any genders")
     if m4a == "decode":
         folder = Path(decoded).absolute() if decoded else out.absolute() / "decoded"
-        members = {name: _decoded(rows, folder, jobs, say) for name, rows in members.items()}
+        members = {name: decode_all(rows, folder, jobs, say) for name, rows in members.items()}
     everything = [utterance for rows in members.values() for utterance in rows]
     kept, seconds = measure(everything, jobs=jobs, min_seconds=0.0, report=out, say=say)
     left = {utterance.id for utterance in kept}
-    members = {name: [_piped(u) for u in rows if u.id in left] for name, rows in members.items()}
+    members = {name: [as_pipe(u) for u in rows if u.id in left] for name, rows in members.items()}
     for name, listed in lists.items():
         lists[name] = check_trials(listed, name, members, allow_missing=allow_partial, say=say)
     with building(out) as work:
@@ -99,7 +99,7 @@ def prepare_voxceleb(
     }
 
 
-def _try_m4a(parts: Mapping[str, Sequence[Part]], say: Callable[[str], None]) -> None:
+def try_m4a(parts: Mapping[str, Sequence[Part]], say: Callable[[str], None]) -> None:
     """Say which layout was found; decode one m4a file before anything long starts."""
     for corpus, found in parts.items():
         for part in found:
@@ -108,7 +108,7 @@ def _try_m4a(parts: Mapping[str, Sequence[Part]], say: Callable[[str], None]) ->
                 try_ffmpeg(str(next(part.folder.glob("id*/*/*.m4a"))))
 
 
-def _count(scanned: Mapping[str, Mapping[str, Sequence[Utterance]]], say: Callable[[str], None]) -> list[str]:
+def say_counts(scanned: Mapping[str, Mapping[str, Sequence[Utterance]]], say: Callable[[str], None]) -> list[str]:
     """Say the counts; return the deviations from the releases. VoxCeleb1's parts count together when both are there."""
     deviations = []
     for corpus, by_part in scanned.items():
@@ -123,7 +123,7 @@ def _count(scanned: Mapping[str, Mapping[str, Sequence[Utterance]]], say: Callab
     return [deviation for deviation in deviations if deviation]
 
 
-def _read_lists(
+def read_lists(
     voxceleb1: str | Path, trials_dir: str | Path | None, trials: Sequence[str | Path], out: Path
 ) -> tuple[dict[str, Trials], list[str]]:
     """Return name -> trials with ids of ours, and what differs from the published lists."""
@@ -195,13 +195,14 @@ def _sets(
     return members, Split({utterance.speaker: name for name, rows in members.items() for utterance in rows})
 
 
-def _decoded(rows: list[Utterance], folder: Path, jobs: int, say: Callable[[str], None]) -> list[Utterance]:
-    """Return `rows` with their m4a files decoded."""
+def decode_all(rows: list[Utterance], folder: Path, jobs: int, say: Callable[[str], None]) -> list[Utterance]:
+    """Return `rows` with their m4a files decoded into `folder`."""
     m4a = [utterance for utterance in rows if utterance.path.endswith(".m4a")]
     if not m4a:
         return rows
     return sorted([u for u in rows if not u.path.endswith(".m4a")] + decode(m4a, folder, jobs=jobs, say=say))
 
 
-def _piped(utterance: Utterance) -> Utterance:
+def as_pipe(utterance: Utterance) -> Utterance:
+    """Return an m4a file as the command that decodes it, anything else as it is."""
     return utterance._replace(path=pipe(utterance.path)) if utterance.path.endswith(".m4a") else utterance

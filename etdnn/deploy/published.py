@@ -107,8 +107,12 @@ def import_subnet(path: str | Path, supernet: Supernet) -> tuple[Tdnn, dict[str,
     return net, {key: value for key, value in file.items() if key not in ("subnet", "bn")}
 
 
-def import_checkpoint(supernet: str | Path, out: str | Path, subnet: str | Path | None = None) -> dict[str, Any]:
+def import_checkpoint(
+    supernet: str | Path, out: str | Path, subnet: str | Path | None = None, arch: str | None = None
+) -> dict[str, Any]:
     """Write the published supernet, or its published subnet, as a model file at `out`; return the metadata.
+
+    UserError for a subnet file of another arch than `arch`, if that is given.
 
     The authors' front end and mean and variance normalisation go with it. What a subnet file says about itself (EER,
     minDCF) is kept under `published`: the authors' word, not a measurement of ours.
@@ -124,6 +128,8 @@ def import_checkpoint(supernet: str | Path, out: str | Path, subnet: str | Path 
         save_supernet(out, network, metadata)
         return read_tensors(out)[1]
     net, said = import_subnet(subnet, network)
+    if arch and net.arch != Arch.parse(arch):
+        raise UserError(f"{subnet}: holds subnet {net.arch}, not {arch}")
     sizes = {"in_feats": network.space.in_feats, "embedding": network.space.embedding}
     metadata |= {
         "space": network.space.to_dict(),

@@ -84,24 +84,26 @@ def list_metrics(
 ) -> dict[str, dict[str, Any]]:
     """Return error rates of one test list per back-end; fractions, JSON-ready.
 
-    Each metric comes with its 95 % interval by bootstrap over speakers where there are at least 2 and `replicates` is
-    not 0, and with the interval of its difference to the first back-end (paired: the same draws).
+    actdcf and cllr need the calibration in `dev` and are left out where that has none. Each metric comes with its 95 %
+    interval by bootstrap over speakers where there are at least 2 and `replicates` is not 0, and with the interval of
+    its difference to the first back-end (paired: the same draws).
     """
     target = one.trials.target
     result: dict[str, dict[str, Any]] = {}
     for backend in backends:
         scores = one.scores[backend]
         curve = Curve.of(scores[target], scores[~target])
-        calibration = Calibration(**dev[backend]["calibration"])
-        llr = calibration.apply(scores)
         result[backend] = {
             "targets": int(target.sum()),
             "nontargets": int((~target).sum()),
             "eer": curve.eer(),
             **{f"mindcf_{p:g}": curve.min_dcf(p) for p in P_TARGETS},
-            **{f"actdcf_{p:g}": actual_dcf(llr[target], llr[~target], bayes_threshold(p), p) for p in P_TARGETS},
-            "cllr": cllr(llr[target], llr[~target]),
         }
+        if backend in dev:
+            llr = Calibration(**dev[backend]["calibration"]).apply(scores)
+            classes = llr[target], llr[~target]
+            result[backend] |= {f"actdcf_{p:g}": actual_dcf(*classes, bayes_threshold(p), p) for p in P_TARGETS}
+            result[backend]["cllr"] = cllr(*classes)
     enrol, test, count = speakers
     if replicates and count >= 2:
         systems = [one.scores[backend] for backend in backends]
@@ -122,15 +124,16 @@ def write_scores(path: str | Path, one: ScoredTrials, scores: np.ndarray) -> Non
         handle.writelines(f"{enrol} {test} {score:.6f}\n" for enrol, test, score in rows)
 
 
-def write_set(out: Path, set_name: str, scored: Mapping[str, ScoredTrials], dev: Mapping[str, Any] | None) -> None:
-    """Write scores of every list and back-end; with `dev`, calibrated ones and DET points too."""
+def write_set(out: Path, set_name: str, scored: Mapping[str, ScoredTrials], dev: Mapping[str, Any]) -> None:
+    """Write scores of every list and back-end; for test DET points too, and calibrated ones where `dev` has them."""
     for name, one in scored.items():
         for backend, scores in one.scores.items():
             write_scores(out / set_name / f"{name}.{backend}.scores", one, scores)
-            if dev is None:
+            if set_name == "dev":
                 continue
-            calibrated = Calibration(**dev[backend]["calibration"]).apply(scores)
-            write_scores(out / set_name / f"{name}.{backend}.llr", one, calibrated)
+            if backend in dev:
+                calibrated = Calibration(**dev[backend]["calibration"]).apply(scores)
+                write_scores(out / set_name / f"{name}.{backend}.llr", one, calibrated)
             points = det_points(scores[one.trials.target], scores[~one.trials.target])
             lines = [f"{accept:.8g}\t{miss:.8g}\n" for accept, miss in zip(*points, strict=True)]
             write_text(out / set_name / f"{name}.{backend}.det.tsv", "false_accept\tmiss\n" + "".join(lines))
@@ -153,4 +156,4 @@ def result_row(
         low, high = values.get(f"{metric}_interval", (None, None))
         for ending, number in (("", values[metric]), ("_low", low), ("_high", high)):
             row[metric + ending] = "" if number is None else f"{scale * number:.{digits}f}"
-    return row | {"actdcf_0.01": f"{values['actdcf_0.01']:.4f}", "cllr": f"{values['cllr']:.4f}"}
+    return row | {name: f"{values[name]:.4f}" if name in values else "" for name in ("actdcf_0.01", "cllr")}

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from etdnn.data.datadir import DataDir
 from etdnn.errors import UserError
 from etdnn.files import write_json
@@ -24,12 +26,14 @@ from etdnn.scoring.evaluate import (
 )
 from etdnn.scoring.results import update_results
 
+_NO_COHORT = np.zeros((0, 0), np.float32)
+
 
 def score_model(
     model: str | Path,
     budget: str,
     test: str | Path,
-    dev: str | Path,
+    dev: str | Path | None,
     embeddings: str | Path,
     out: str | Path,
     results: str | Path,
@@ -45,10 +49,11 @@ def score_model(
 ) -> list[dict[str, str]]:
     """Score the lists `names` of `test` (default: all); return this budget's rows of results.tsv.
 
-    Thresholds and calibration come from all lists of `dev`, never from `test`. `train` (utt2spk) makes speaker means
-    of the cohort. Writes OUT/{test,dev}/LIST.BACKEND.{scores,llr,det.tsv}, OUT/thresholds.json, OUT/metrics.json, the
-    rows of `results`, and the model file's metadata (thresholds, results), each atomically. UserError where something
-    is missing or does not fit.
+    Thresholds and calibration come from all lists of `dev`, never from `test`; without `dev` there are none. `train`
+    (utt2spk) makes speaker means of the cohort, which plain cosine does without. Writes
+    OUT/{test,dev}/LIST.BACKEND.{scores,llr,det.tsv}, OUT/thresholds.json, OUT/metrics.json, the rows of `results`, and
+    the model file's metadata (thresholds, results), each atomically. UserError where something is missing or does not
+    fit.
     """
     net, metadata = read_subnet(model)
     sizes = {"in_feats": metadata["in_feats"], "embedding": metadata["embedding"]}
@@ -58,24 +63,24 @@ def score_model(
         "params": arch_params(net.arch, **sizes),
         "weights": weights_hash(net),
     }
-    folders = {"test": DataDir(test), "dev": DataDir(dev)}
-    lists = {"test": _chosen(folders["test"], names), "dev": _chosen(folders["dev"], None)}
-    cohort = _cohort(Path(embeddings), train)
+    folders = ({"dev": DataDir(dev)} if dev else {}) | {"test": DataDir(test)}
+    lists = {side: _chosen(data, names if side == "test" else None) for side, data in folders.items()}
+    cohort = _cohort(Path(embeddings), train) if set(backends) != {"cosine"} else Embeddings([], _NO_COHORT)
     used = clamp_top(top, len(cohort.ids)) if any(name.endswith("asnorm") for name in backends) else 0
     print(f"cohort: {len(cohort.ids)} embeddings" + (f", top-n {used} (asked for {top})" if used else ""))
     scored = {}
-    for side in ("dev", "test"):
+    for side in folders:
         scorer = Scorer(read_embeddings(Path(embeddings) / f"{side}.scp"), cohort, backends, used)
         scored[side] = score_set(folders[side], scorer, lists[side], allow_missing)
-    fitted = dev_thresholds(scored["dev"], backends, prior)
+    fitted = dev_thresholds(scored["dev"], backends, prior) if dev else {}
     metrics: dict[str, Any] = {}
     for name, one in scored["test"].items():
         speakers = list_speakers(folders["test"], name, one)
         metrics[name] = list_metrics(one, backends, fitted, speakers, seed=seed, replicates=replicates)
         print(f"{folders['test'].path}/trials_{name}: {len(one.trials)} trials, {speakers[2]} speakers")
     out = Path(out)
-    write_set(out, "dev", scored["dev"], None)
-    write_set(out, "test", scored["test"], fitted)
+    for side, lists_scored in scored.items():
+        write_set(out, side, lists_scored, fitted)
     write_thresholds(out, fitted, used, len(cohort.ids))
     write_json(out / "metrics.json", metrics)
     rows = [

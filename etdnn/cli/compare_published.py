@@ -1,0 +1,42 @@
+"""Published results beside measured ones, PASS or FAIL for each; exit status 1 unless all pass.
+
+etdnn compare-published --published egs/voxceleb/conf/published.tsv exp/published/results.tsv
+"""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("results", help="results.tsv of stage 7 whose budgets are the published models' names")
+    parser.add_argument("--published", required=True, metavar="FILE", help="table of the published results")
+    parser.add_argument("--models", default="", help="names to compare, with blanks between [all]")
+    parser.add_argument("--backends", default="cosine asnorm", help="back-ends to compare ['cosine asnorm']")
+    parser.add_argument("--tolerance", type=float, default=0.03, help="points of EER for plain cosine [0.03]")
+    parser.add_argument("--asnorm-tolerance", type=float, default=0.1, help="points of EER for AS-norm [0.1]")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the comparison."""
+    from etdnn.deploy.published_results import compare, read_published, show_comparison
+    from etdnn.errors import UsageError
+    from etdnn.scoring.results import read_results
+
+    published = read_published(args.published)
+    names = args.models.split() or [one.model for one in published]
+    unknown = set(names) - {one.model for one in published}
+    if unknown:
+        raise UsageError(f"--models {min(unknown)}: {args.published} has {', '.join(one.model for one in published)}")
+    tolerances = {"cosine": args.tolerance, "asnorm": args.asnorm_tolerance}
+    wanted = args.backends.split()
+    if not wanted or set(wanted) - tolerances.keys():
+        raise UsageError(f"--backends '{args.backends}': of cosine and asnorm")
+    lines = compare(
+        [one for one in published if one.model in names],
+        read_results(args.results),
+        {name: tolerances[name] for name in wanted},
+    )
+    print(show_comparison(lines))
+    passed = sum(line.passed for line in lines)
+    print(f"{passed} of {len(lines)} PASS")
+    return 0 if passed == len(lines) else 1

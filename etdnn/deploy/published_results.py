@@ -1,0 +1,101 @@
+"""The authors' published results held against measured ones: what must come out beside what did."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from etdnn.data.datadir import read_lines
+from etdnn.errors import UserError
+from etdnn.model.arch import Arch
+
+COLUMNS = ("model", "arch", "supernet", "subnet", "eer", "mindcf", "asnorm_eer", "asnorm_mindcf")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published model: its arch, its files, and per back-end (EER in percent, minDCF(0.01)) on Vox1-O."""
+
+    model: str
+    arch: str
+    supernet: str
+    subnet: str
+    figures: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of the comparison; `eer` is None where nothing was measured."""
+
+    published: Published
+    backend: str
+    eer: float | None
+    mindcf: float | None
+    tolerance: float
+    wrong_arch: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """True when the measured EER is the published one within the tolerance, of the published arch."""
+        if self.eer is None or self.wrong_arch:
+            return False
+        return abs(self.eer - self.published.figures[self.backend][0]) <= self.tolerance + 1e-9
+
+
+def read_published(path: str | Path) -> list[Published]:
+    """Read a table such as egs/voxceleb/conf/published.tsv; UserError with file and line."""
+    lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line and not line.startswith("#")]
+    rows = list(csv.reader((line for _, line in lines), delimiter="\t"))
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise UserError(f"{path}: its header is not {' '.join(COLUMNS)} (tabs between)")
+    result = []
+    for (number, _), row in zip(lines[1:], rows[1:], strict=True):
+        try:
+            eer, mindcf, asnorm_eer, asnorm_mindcf = map(float, row[4:])
+            arch = str(Arch.parse(row[1]))
+        except (ValueError, IndexError, UserError) as error:
+            raise UserError(f"{path}:{number}: {error or 'too few columns'}") from None
+        figures = {"cosine": (eer, mindcf), "asnorm": (asnorm_eer, asnorm_mindcf)}
+        result.append(Published(row[0], arch, row[2], row[3], figures))
+    return result
+
+
+def compare(
+    published: Sequence[Published], results: Sequence[Mapping[str, str]], tolerances: Mapping[str, float]
+) -> list[Comparison]:
+    """Return a line per published model and back-end of `tolerances` (points of EER); `results` are results.tsv's rows.
+
+    A model's budget in `results` is its name.
+    """
+    measured = {(row["budget"], row["backend"]): row for row in results}
+    lines = []
+    for one in published:
+        for backend, tolerance in tolerances.items():
+            row = measured.get((one.model, backend))
+            if row is None:
+                lines.append(Comparison(one, backend, None, None, tolerance))
+                continue
+            wrong = row["arch"] if row["arch"] != one.arch else ""
+            figures = float(row["eer"]), float(row["mindcf_0.01"])
+            lines.append(Comparison(one, backend, *figures, tolerance, wrong))
+    return lines
+
+
+def show_comparison(lines: Sequence[Comparison]) -> str:
+    """Return the comparison as an aligned table, PASS or FAIL at the end of every line."""
+    table = [("model", "back-end", "EER %", "published", "difference", "allowed", "minDCF(0.01)", "published", "")]
+    for line in lines:
+        eer, mindcf = line.published.figures[line.backend]
+        name, allowed = line.published.model, f"{line.tolerance:.2f}"
+        if line.eer is None or line.mindcf is None:
+            table.append((name, line.backend, "none", f"{eer:.2f}", "", allowed, "", f"{mindcf:.3f}", "FAIL"))
+            continue
+        verdict = "PASS" if line.passed else "FAIL"
+        verdict += f" (arch {line.wrong_arch}, published {line.published.arch})" if line.wrong_arch else ""
+        table.append(
+            (name, line.backend, f"{line.eer:.3f}", f"{eer:.2f}", f"{line.eer - eer:+.3f}", allowed,
+             f"{line.mindcf:.4f}", f"{mindcf:.3f}", verdict)
+        )  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                     for row in table)  # fmt: skip
