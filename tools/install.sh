@@ -156,7 +156,7 @@ keep_log() {
 # Writes the stamp, after a look whether what was installed runs, and says what there is now.
 write_stamp() {
   local -a found=()
-  mapfile -t found < <(cd / && "$python" - 2>"$SCRATCH/import.log" <<'PYTHON'
+  mapfile -t found < <(cd / && PYTHONPATH='' "$python" - 2>"$SCRATCH/import.log" <<'PYTHON'
 import importlib.metadata, sys, kaldiio, numpy, safetensors, scipy, soundfile, torch, tqdm, yaml
 print(next(file.locate() for file in importlib.metadata.files("etdnn") if file.name == "METADATA"))
 print("Python %d.%d.%d" % sys.version_info[:3] + ", torch " + torch.__version__)
