@@ -82,7 +82,7 @@ $cmd "$dir/log/derive.log" python3 -m etdnn derive --supernet "$supernet" --arch
 grep -F "$derived" "$dir/log/derive.log" | tail -n 1
 if [ "$finetune" = true ]; then
   launcher=(python3)
-  [ "$num_ranks" -eq 1 ] || launcher=(python3 -m torch.distributed.run --standalone --nproc-per-node "$num_ranks")
+  [ "$num_ranks" -eq 1 ] || launcher=(utils/torchrun.sh --num-ranks "$num_ranks" python3)
   export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see local/train_phase.sh
   staging=()
   [ -z "$stage_to" ] || staging=(--stage-to "$stage_to")

@@ -19,6 +19,7 @@ stage=0
 stop_stage=100
 nj=$(nproc)
 num_ranks=1
+num_nodes=1
 seed=0
 device=auto
 stage_to=
@@ -61,7 +62,8 @@ Options (dashes or underscores; default in brackets):
   --stage N             first stage to run [$stage]
   --stop-stage N        last stage to run [the last]
   --nj N                parallel jobs of data, features, search and embedding [$nj]
-  --num-ranks N         training processes [$num_ranks]; a resumed run needs the same number
+  --num-ranks N         training processes, on each node [$num_ranks]; a resumed run needs the same number
+  --num-nodes N         nodes of training, above 1 with Slurm only [$num_nodes]
   --seed N              seed of every draw [$seed]
   --device NAME         cpu, cuda or auto [$device]
   --stage-to DIR        train from a copy of the features in this folder, on a disc of the machine that trains [where
@@ -135,8 +137,9 @@ if [ "$stage" -le 1 ] && [ -n "${HELD:-}" ]; then
   exec {HELD}>&- # others may train on this data
 fi
 
-TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" --seed "$seed" --force "$force"
-  --device "$device" --stage-to "$stage_to" --train-config "$train_config" --space-config "$space_config")
+TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" --num-nodes "$num_nodes" --seed "$seed"
+  --force "$force" --device "$device" --stage-to "$stage_to" --train-config "$train_config"
+  --space-config "$space_config")
 
 if begin 2 "train the largest network"; then
   need 1 "$datadir/train_all/feats.scp"

@@ -6,6 +6,7 @@ set -euo pipefail
 cmd=utils/run.pl
 num_ranks=1
 num_nodes=1
+rendezvous=
 train_config=conf/train.yaml
 space_config=conf/space.yaml
 device=auto
@@ -20,7 +21,8 @@ head.safetensors, and, after the configuration's last phase, EXPDIR/supernet, a 
 Options:
   --cmd CMD              job runner (default: $cmd)
   --num-ranks N          processes that share a batch, per node (default: $num_ranks)
-  --num-nodes N          nodes; above 1 the cluster's launcher must start this script on each (default: $num_nodes)
+  --num-nodes N          nodes; above 1, CMD must start the training on each: utils/slurm.pl does (default: $num_nodes)
+  --rendezvous HOST:PORT without Slurm: call this script on each node with this, a free port of one of them
   --train-config FILE    (default: $train_config)
   --space-config FILE    (default: $space_config)
   --device auto|cpu|cuda (default: $device)
@@ -63,8 +65,7 @@ fi
 
 launcher=(python3)
 if [ "$num_ranks" -gt 1 ] || [ "$num_nodes" -gt 1 ]; then
-  launcher=(python3 -m torch.distributed.run --nproc-per-node "$num_ranks" --nnodes "$num_nodes")
-  [ "$num_nodes" -gt 1 ] || launcher+=(--standalone)
+  launcher=(utils/torchrun.sh --num-ranks "$num_ranks" --num-nodes "$num_nodes" --rendezvous "$rendezvous" python3)
 fi
 options=(--config "$train_config" --space "$space_config" --phase "$phase" --data "$data" --out "$expdir/$phase"
   --seed "$seed" --device "$device" "${init[@]}")
@@ -74,10 +75,13 @@ $force && options+=(--force)
 
 # glibc hands large blocks back to the system at every free; keeping them makes a training step on CPU up to 1.3x faster
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
+[ "$num_nodes" -eq 1 ] || [ -n "$rendezvous" ] || cmd+=" --num-nodes $num_nodes"
+log=$expdir/$phase/log/train.log
+[ -z "$rendezvous" ] || log=$expdir/$phase/log/train.$(hostname -s).log
 mkdir -p "$expdir/$phase/log"
-echo "train_phase.sh: phase $phase of $expdir, $num_ranks rank(s); log: $expdir/$phase/log/train.log"
+echo "train_phase.sh: phase $phase of $expdir, $num_ranks rank(s) on each of $num_nodes node(s); log: $log"
 # stopped, a training finishes its step and writes a checkpoint
-$cmd --grace-time 120 --num-threads "$num_ranks" "$expdir/$phase/log/train.log" "${launcher[@]}" -m etdnn train "${options[@]}"
+$cmd --grace-time 120 --num-threads "$num_ranks" "$log" "${launcher[@]}" -m etdnn train "${options[@]}"
 # only the last phase makes the supernet that stages 4 to 8 search
 if [ "$phase" = "$(python3 -m etdnn list-phases "$train_config" | tail -n 1)" ]; then
   ln -sfn "$phase" "$expdir/.supernet.new"

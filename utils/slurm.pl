@@ -132,6 +132,8 @@ def write_script(call):
         "task=${SLURM_ARRAY_TASK_ID:-0}\n"
         # on several nodes the command runs on each, and their output goes to one log
         'launch=(); if [ "${SLURM_JOB_NUM_NODES:-1}" != 1 ]; then launch=(srun env); fi\n'
+        # which srun no longer takes over by itself, since Slurm 22.05
+        "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}\n"
         f'{words} {shlex.quote(call.log)} "${{launch[@]}}" {command}\n'
         "code=$?\n"
         f"done={shlex.quote(str(done))}\n"

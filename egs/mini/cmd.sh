@@ -11,9 +11,11 @@ case $cmd_backend in
     gpu_job_cmd="utils/run.pl --gpu 1"
     ;;
   slurm)
+    gpus=1
+    [ "${device:-auto}" != cpu ] || gpus=0
     train_cmd="utils/slurm.pl --mem 4G"
-    cuda_cmd="utils/slurm.pl --mem 32G --gpu ${num_ranks:-1}"
-    gpu_job_cmd="utils/slurm.pl --mem 8G --gpu 1"
+    cuda_cmd="utils/slurm.pl --mem 32G --gpu $((gpus * ${num_ranks:-1}))"
+    gpu_job_cmd="utils/slurm.pl --mem 8G --gpu $gpus"
     ;;
   *)
     echo "cmd.sh: error: '$cmd_backend' is neither local nor slurm" >&2

@@ -79,7 +79,7 @@ check_options() {
   for name in stage stop_stage seed; do
     [[ ${!name} =~ ^[0-9]+$ ]] || die "--${name//_/-} '${!name}' is not a whole number" 2
   done
-  for name in nj num_ranks calibration_crops; do
+  for name in nj num_ranks num_nodes calibration_crops; do
     [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "--${name//_/-} '${!name}' is not a number of at least 1" 2
   done
   [ "$stage" -le "$LAST_STAGE" ] || die "there is no stage $stage; the last is $LAST_STAGE" 2

@@ -1,4 +1,8 @@
-"""A Slurm of this machine alone, for tests: started and stopped here, with files and ports of its own."""
+"""A Slurm of this machine alone, for tests: started and stopped here, with files and ports of its own.
+
+It has two nodes, both of this machine, under the two names that it has; partition `all`, the default, holds the first,
+partition `two` both.
+"""
 
 import contextlib
 import os
@@ -16,17 +20,16 @@ CONF = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -37,8 +40,10 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 KillWait=2
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=1000 State=UNKNOWN
+NodeName={host} NodeHostname={host} NodeAddr=127.0.0.1 Port={first_port} CPUs=4 RealMemory=4000 State=UNKNOWN
+NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 Port={second_port} CPUs=4 RealMemory=4000 State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=two Nodes={host},localhost MaxTime=INFINITE State=UP
 """
 
 
@@ -63,26 +68,26 @@ def running_slurm(folder: Path) -> Iterator[dict[str, str]]:
     """Start munge, controller and node in `folder`; give the environment for calls; stop them at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    for name in ("state", "spool"):
-        (folder / name).mkdir()
+    (folder / "state").mkdir()
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(64))
     key.chmod(0o600)
     host = socket.gethostname().split(".")[0]
     conf = folder / "slurm.conf"
-    conf.write_text(CONF.format(host=host, folder=folder, controller_port=free_port(), node_port=free_port()))
+    ports = {f"{name}_port": free_port() for name in ("controller", "first", "second")}
+    conf.write_text(CONF.format(host=host, folder=folder, **ports))
     environment = {**os.environ, "SLURM_CONF": str(conf), "PATH": f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"}
     munge = [f"--{name}={folder}/munge.{end}" for name, end in (("key-file", "key"), ("socket", "socket"))]
     munge += [f"--{name}={folder}/munge.{end}" for name, end in (("pid-file", "pid"), ("log-file", "log"))]
     commands = [
         ["munged", "--foreground", "--force", *munge, f"--seed-file={folder}/munge.seed"],
         ["slurmctld", "-D", "-f", conf],
-        ["slurmd", "-D", "-N", host, "-f", conf],
+        *(["slurmd", "-D", "-N", node, "-f", conf] for node in (host, "localhost")),
     ]
     daemons = []
     try:
         for command in commands:
-            with (folder / f"{command[0]}.out").open("w") as output:
+            with (folder / f"{command[0]}.{len(daemons)}.out").open("w") as output:
                 daemons.append(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
             time.sleep(0.5)
         wait_for_node(folder, environment, daemons)
@@ -113,8 +118,9 @@ def wait_for_node(folder: Path, environment: dict[str, str], daemons: list[subpr
     """Return when the node takes jobs; RuntimeError with the daemons' last words when it does not in a minute."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and all(daemon.poll() is None for daemon in daemons):
-        states = subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True)
-        if states.stdout.strip() == "idle":
+        words = ["sinfo", "-h", "-p", "two", "-o", "%T %D"]
+        states = subprocess.run(words, env=environment, capture_output=True, text=True)
+        if states.stdout.strip() == "idle 2":
             return
         time.sleep(0.5)
     words = "\n".join(path.read_text()[-1500:] for path in sorted(folder.glob("*.out")))

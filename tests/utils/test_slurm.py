@@ -1,25 +1,13 @@
 """utils/slurm.pl on a real Slurm of this machine, which these tests start and stop."""
 
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.data_dirs import REPOSITORY, run_script
-from helpers.slurm import missing, running_slurm
 
-REASON = missing()
-pytestmark = [pytest.mark.skipif(bool(REASON), reason=REASON or "runs"), pytest.mark.xdist_group("slurm")]
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with running_slurm(tmp_path_factory.mktemp("slurm")) as environment:
-        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        environment["ETDNN_SLURM_INTERVAL"] = "2"
-        yield environment
+pytestmark = pytest.mark.xdist_group("slurm")
 
 
 def test_array_runs_and_logs_as_on_one_machine(tmp_path: Path, slurm: dict[str, str]) -> None:
@@ -70,6 +58,27 @@ def test_killed_job_is_named(tmp_path: Path, slurm: dict[str, str]) -> None:
     assert "1 of 4 jobs failed" in message
     assert "slurm.pl: job 3 failed (" in message
     assert "its log is log/x.3.log" in message
+
+
+def test_a_requeued_job_runs_again_and_counts_once(tmp_path: Path, slurm: dict[str, str]) -> None:
+    """As after preemption: the job is stopped, goes back to the queue, and its second run is the one that counts."""
+    body = (
+        'echo run >> runs; echo $SLURM_JOB_ID > new; mv new id; [ "${SLURM_RESTART_COUNT:-0}" = 1 ] || exec sleep 300'
+    )
+    command = [REPOSITORY / "utils/slurm.pl", "log/x.log", "bash", "-c", body]
+    process = subprocess.Popen(command, cwd=tmp_path, env=slurm, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "id").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    job = (tmp_path / "id").read_text().strip()
+    subprocess.run(["scontrol", "requeue", job], env=slurm, check=True)
+    while process.poll() is None and time.monotonic() < deadline + 60:
+        # Slurm holds a requeued job back for two minutes
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=slurm, capture_output=True)
+        time.sleep(0.5)
+    assert process.communicate(timeout=120)[1] == ""
+    assert process.returncode == 0
+    assert (tmp_path / "runs").read_text() == "run\nrun\n"
 
 
 def test_stopping_the_runner_cancels_its_jobs(tmp_path: Path, slurm: dict[str, str]) -> None:
