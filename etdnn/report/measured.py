@@ -33,7 +33,7 @@ def read_curves(experiment: Path) -> list[Curve]:
     for path in sorted(experiment.glob("*/train.jsonl")):
         lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
         try:
-            rows = [json.loads(line) for line in lines]
+            rows = [row for line in lines if "dev_eer" not in (row := json.loads(line))]
             columns = [np.array([row[key] for row in rows], dtype=float)
                        for key in ("step", "loss", "accuracy", "rate", "utterances_per_second")]  # fmt: skip
         except (ValueError, KeyError):

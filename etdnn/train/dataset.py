@@ -87,6 +87,12 @@ class TrainingSet:
         """Number of items of an epoch."""
         return len(self._starts) - 1
 
+    @property
+    def originals(self) -> int:
+        """Number of items that are not at another speed: what recipes that draw the speed anew call an epoch."""
+        changed = _marked(self._directory, self.reader.keys, "speed=")
+        return int((~changed[self._members[self._starts[:-1]]]).sum())
+
     def stage(self, folder: Path) -> None:
         """Copy the archives of speech and noises into `folder`, where they are not there yet, and read them there."""
         readers = [self.reader] + ([self.noises.reader] if self.noises else [])

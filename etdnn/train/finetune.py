@@ -1,5 +1,6 @@
 """Fine-tuning of a derived subnet: the static network goes on alone, with the head of the phase it came from."""
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,14 @@ from etdnn.model.tdnn import Tdnn
 from etdnn.scoring.embeddings import weights_hash
 from etdnn.train.dataset import TrainingSet
 from etdnn.train.journal import Journal
-from etdnn.train.loop import Stepper, final_weights, train
+from etdnn.train.loop import Stepper, train
 from etdnn.train.losses import MarginHead
 from etdnn.train.phases import announce, check_batch, load_head, noise_hashes, read_frontend, table_hashes
 from etdnn.train.precision import settle_precision
 from etdnn.train.ranks import Ranks
 from etdnn.train.settings import TrainSettings
 from etdnn.train.state import check_identity, flatten
+from etdnn.train.validation import make_validator
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,13 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
         stepper = Stepper(network, lambda _step: [net.arch], head, data, settings, options.phase(), ranks, job.seed)
         if ranks.first:
             announce(stepper)
-        train(stepper, folder, Journal(folder, "finetune", settings.batch, active=ranks.first))
+        with ranks.together():
+            validator = make_validator(
+                settings, job.data, data, lambda: copy.deepcopy(net).eval(), job.seed, active=ranks.first
+            )
+        journal = Journal(folder, "finetune", settings.batch, active=ranks.first, tensorboard=settings.tensorboard)
+        train(stepper, folder, journal, validator)
         if ranks.first:
-            final_weights(stepper, folder)
             _save(net.cpu(), metadata, identity, job)
         ranks.wait()
     finally:
@@ -112,13 +118,10 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
 
 
 def _identity(settings: TrainSettings, data: TrainingSet, ranks: Ranks, job: FineTuneJob) -> dict:
-    shared = {key: value for key, value in dataclasses.asdict(settings).items() if key != "phases"}
-    for key in ("keep", "checkpoint_minutes"):
-        shared.pop(key)
     return flatten(
         {
             "seed": job.seed,
-            "settings": shared,
+            "settings": settings.lasting(),
             "model": hash_file(job.model),
             "head": hash_file(job.head),
             "data": data.hash,

@@ -3,18 +3,37 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from tqdm import tqdm
+
+from etdnn.errors import UserError
 from etdnn.files import write_text
 
 
 class Journal:
-    """Gathers loss, accuracy, rate and loader wait; writes `train.jsonl` every few steps, prints now and then."""
+    """Gathers loss, accuracy, rate and loader wait; writes `train.jsonl` every few steps, prints now and then.
 
-    def __init__(self, directory: Path, phase: str, batch: int, *, active: bool, seconds: float = 15.0):
+    On a terminal a bar shows progress and the time left; with `tensorboard` the same numbers go there too.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        phase: str,
+        batch: int,
+        *,
+        active: bool,
+        seconds: float = 15.0,
+        tensorboard: bool = False,
+    ):
         self.path = directory / "train.jsonl"
         self.phase, self.batch, self.active, self.seconds = phase, batch, active, seconds
+        self.board: Any = None
+        self._open_board = _summary_writer() if tensorboard and active else None
 
     def begin(self, first: int, total: int) -> None:
         """Start at step `first` of `total`; lines of steps that are made again are dropped."""
@@ -30,6 +49,11 @@ class Journal:
                     if line.endswith("\n") and json.loads(line)["step"] <= first:
                         kept.append(line)
             write_text(self.path, "".join(kept))
+            if self._open_board:
+                self.board = self._open_board(str(self.path.with_name("tensorboard")), purge_step=first + 1)
+            on_screen = sys.stderr.isatty()
+            self.bar = tqdm(total=total, initial=first, desc=self.phase, unit="step", disable=not on_screen)
+            self.seconds = max(self.seconds, 60.0) if on_screen else self.seconds
             state = f"resumes after step {first}" if first else "starts"
             self._say(f"phase {self.phase} {state}: {total} steps of {self.batch} crops")
 
@@ -40,6 +64,7 @@ class Journal:
         self.sums = [total + value for total, value in zip(self.sums, (loss, accuracy, waited), strict=True)]
         self.count += 1
         done = step + 1
+        self.bar.update()
         if done % self.every and done != self.total:
             return
         now = time.monotonic()
@@ -54,8 +79,7 @@ class Journal:
             "utterances_per_second": round(speed, 1),
             "loader_wait": round(waited, 5),
         }
-        with self.path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(line) + "\n")
+        self._write(line)
         if now - self.last_print >= self.seconds or done == self.total:
             left = (now - self.started) / (done - self.first) * (self.total - done)
             self._say(
@@ -66,11 +90,45 @@ class Journal:
             self.last_print = now
         self.sums, self.count, self.last_line = [0.0, 0.0, 0.0], 0, now
 
+    def measured(self, done: int, numbers: dict[str, float], best: int) -> None:
+        """Take note of what was measured on dev after `done` steps (percent), and after which step it was best."""
+        if not self.active:
+            return
+        dev = {f"dev_{name}": round(value, 4) for name, value in numbers.items()}
+        self._write({"phase": self.phase, "step": done, **dev, "best_step": best})
+        shown = ", ".join(f"{name} {value:.2f} %" for name, value in dev.items())
+        self._say(f"{self.phase} {done}/{self.total} {shown}" + (", the best so far" if best == done else ""))
+        self.last_line = time.monotonic()  # not counted as training
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line) + "\n")
+        if self.board:
+            for name, value in line.items():
+                if name not in ("phase", "step", "best_step"):
+                    self.board.add_scalar(f"{self.phase}/{name}", value, line["step"])
+
     def end(self) -> None:
         """Say that the phase is complete."""
         if self.active:
+            self.bar.close()
+            if self.board:
+                self.board.close()
             took = timedelta(seconds=round(time.monotonic() - self.started))
             self._say(f"phase {self.phase} complete: {self.total - self.first} steps in {took}")
 
     def _say(self, text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+        with tqdm.external_write_mode(sys.stderr):
+            print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def _summary_writer() -> Callable[..., Any]:
+    """Return TensorBoard's writer; UserError that names the extra where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError(
+            f"tensorboard: true in the training configuration needs the extra 'tensorboard' ({error}): "
+            "pip install 'etdnn[tensorboard]', or set it to false"
+        ) from None
+    return SummaryWriter

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from etdnn.errors import UserError
-from etdnn.files import write_text
 from etdnn.model.arch import Arch
-from etdnn.model.space import SearchSpace
 from etdnn.model.supernet import Supernet
-from etdnn.seeding import numpy_generator
 from etdnn.train.dataset import Batch, TrainingSet, mask
 from etdnn.train.journal import Journal
+from etdnn.train.keeper import Keeper
 from etdnn.train.losses import MarginHead, distillation
+from etdnn.train.optimiser import make_optimiser, rate_factor
 from etdnn.train.ranks import FlatGradients, Ranks
-from etdnn.train.schedule import learning_rate, margin
+from etdnn.train.schedule import count_steps, learning_rate, margin
 from etdnn.train.settings import Phase, TrainSettings
 from etdnn.train.state import Checkpoints
+from etdnn.train.validation import Validator
 
 INTERRUPTED = 85
 """Exit status after SIGTERM or SIGINT with a checkpoint written: start again to go on."""
@@ -53,12 +53,13 @@ class Stepper:
     seed: int
 
     def __post_init__(self):
-        self.steps_per_epoch = self.data.items / self.settings.batch
-        self.total = max(1, round(self.phase.epochs * self.steps_per_epoch))
+        crops = self.data.items if self.settings.epoch == "all" else self.data.originals
+        self.steps_per_epoch, self.total = count_steps(self.phase.epochs, crops, self.settings.batch)
         parameters = [*self.network.parameters(), *self.head.parameters()]
         self.gradients = FlatGradients(parameters, self.ranks.device)
         if isinstance(self.network, Supernet):
             self.network.gradients_in_place = True  # every .grad is kept, and nothing hooks into backward
+        self.rate_factor = rate_factor(self.settings)
         self.optimiser = make_optimiser(self.network, self.head, self.settings)
         self.scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.settings.precision == "fp16")
         self.stop_wanted = False  # by a signal to this rank
@@ -90,7 +91,7 @@ class Stepper:
 
         Raises UserError at the first loss or gradient that is not finite, naming the step and the utterances.
         """
-        rate = learning_rate(self.phase.schedule, step, self.total, self.steps_per_epoch)
+        rate = self.rate_factor * learning_rate(self.phase.schedule, step, self.total, self.steps_per_epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.gradients.zero()
@@ -168,53 +169,16 @@ class Stepper:
         self.scaler.load_state_dict(state["scaler"])
 
 
-def make_optimiser(network: nn.Module, head: MarginHead, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Return the optimiser over network and head; without `decay_all`, vectors and kernel matrices do not decay."""
-    options = settings.optimiser
-    decayed, free = [], []
-    for name, parameter in [*network.named_parameters(), *head.named_parameters()]:
-        spared = not options.decay_all and (parameter.ndim < 2 or name.startswith("kernels."))
-        (free if spared else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": options.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if options.kind == "sgd":
-        return torch.optim.SGD(groups, lr=0.1, momentum=options.momentum, nesterov=options.nesterov, fused=True)
-    kind = torch.optim.Adam if options.kind == "adam" else torch.optim.AdamW
-    return kind(groups, lr=1e-3, fused=True)
-
-
-def drawn_archs(space: SearchSpace, phase: Phase, seed: int) -> Callable[[int], list[Arch]]:
-    """Return the function from step to the phase's subnets, drawn from (seed, phase, step, path)."""
-
-    def archs(step: int) -> list[Arch]:
-        return [
-            space.sample(numpy_generator(seed, "arch", phase.name, step, number))
-            if path == "random"
-            else getattr(space, path)
-            for number, path in enumerate(phase.paths)
-        ]
-
-    return archs
-
-
-def train(stepper: Stepper, directory: Path, journal: Journal) -> None:
-    """Take the steps that are left; checkpoint every so many epochs and minutes; return when all are taken.
+def train(stepper: Stepper, directory: Path, journal: Journal, validator: Validator | None = None) -> None:
+    """Take the steps that are left; checkpoint every so many epochs and minutes; end with the weights asked for.
 
     Raises InterruptedTrainingError after SIGTERM or SIGINT, with a checkpoint written.
     """
-    settings, checkpoints = stepper.settings, Checkpoints(directory / "checkpoints")
-    done = checkpoints.steps()
-    first = done[-1] if done else 0
-    if first:
-        stepper.load(checkpoints.load(first, stepper.ranks.device))
+    keeper = Keeper(stepper, Checkpoints(directory / "checkpoints"), journal, validator)
+    first = keeper.resume()
     journal.begin(first, stepper.total)
-    regular = max(1, round(settings.checkpoint_epochs * stepper.steps_per_epoch))
     _watch_signals(stepper)
     stepper.network.train()
-    saved = time.monotonic()
     with ThreadPoolExecutor(1) as loader:
         ahead = loader.submit(stepper.batches, first) if first < stepper.total else None
         for step in range(first, stepper.total):
@@ -224,17 +188,14 @@ def train(stepper: Stepper, directory: Path, journal: Journal) -> None:
             waited = time.monotonic() - begin
             loss, accuracy, rate = stepper.take(step, batches)
             journal.step(step, loss, accuracy, rate, waited)
-            last = step + 1 == stepper.total
-            due = (step + 1) % regular == 0 or time.monotonic() - saved > 60 * settings.checkpoint_minutes
-            if stepper.ranks.first and (last or due or stepper.stopping):
-                checkpoints.save(step + 1, stepper.state())
-                checkpoints.prune(settings.keep, regular, settings.average)
-                saved = time.monotonic()
-            if stepper.stopping and not last:
+            keeper.after(step + 1)
+            if stepper.stopping and step + 1 < stepper.total:
                 stepper.ranks.wait()
                 raise InterruptedTrainingError(
                     f"stopped by a signal after step {step + 1}; start again to go on from there"
                 )
+    if stepper.ranks.first:
+        keeper.finish(directory)
     journal.end()
 
 
@@ -244,15 +205,3 @@ def _watch_signals(stepper: Stepper) -> None:
 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, wish)
-
-
-def final_weights(stepper: Stepper, directory: Path) -> None:
-    """Load into the stepper the mean of the last `average` regular checkpoints, where the settings ask for it."""
-    average = stepper.settings.average
-    checkpoints = Checkpoints(directory / "checkpoints")
-    regular = max(1, round(stepper.settings.checkpoint_epochs * stepper.steps_per_epoch))
-    steps = [step for step in checkpoints.steps() if step % regular == 0 or step == stepper.total][-average:]
-    if average > 1 and len(steps) > 1:
-        stepper.network.load_state_dict(checkpoints.average(steps, "network"))
-        stepper.head.load_state_dict(checkpoints.average(steps, "head"))
-        write_text(directory / "averaged.txt", "".join(f"{step}\n" for step in steps))

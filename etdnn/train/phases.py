@@ -14,14 +14,16 @@ from etdnn.model.checkpoint import load_supernet, read_tensors, save_supernet, s
 from etdnn.model.space import SearchSpace
 from etdnn.model.supernet import Supernet
 from etdnn.seeding import seed_of, torch_generator
+from etdnn.train.archs import drawn_archs
 from etdnn.train.dataset import TrainingSet, noise_directory
 from etdnn.train.journal import Journal
-from etdnn.train.loop import Stepper, drawn_archs, final_weights, train
+from etdnn.train.loop import Stepper, train
 from etdnn.train.losses import MarginHead
 from etdnn.train.precision import settle_precision
 from etdnn.train.ranks import Ranks
 from etdnn.train.settings import TrainSettings
 from etdnn.train.state import check_identity, flatten
+from etdnn.train.validation import make_validator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,16 +72,19 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
             job.out.mkdir(parents=True, exist_ok=True)
             check_identity(job.out / "training.json", identity, override=job.override)
         ranks.wait()
+        with ranks.together():
+            validator = make_validator(
+                settings, job.data, data, lambda: supernet.derive(space.largest), job.seed, active=ranks.first
+            )
         drawn = phase.space(space)
         archs = drawn_archs(drawn, phase, job.seed)
         stepper = Stepper(supernet, archs, head, data, settings, phase, ranks, job.seed)
-        journal = Journal(job.out, name, settings.batch, active=ranks.first)
+        journal = Journal(job.out, name, settings.batch, active=ranks.first, tensorboard=settings.tensorboard)
         if ranks.first:
             announce(stepper)
             print(f"phase {name} draws from {drawn.count():,} subnets")
-        train(stepper, job.out, journal)
+        train(stepper, job.out, journal, validator)
         if ranks.first:
-            final_weights(stepper, job.out)
             _save(stepper, job, identity)
         ranks.wait()
     finally:
@@ -136,14 +141,11 @@ def identity_of(
     settings: TrainSettings, name: str, space: SearchSpace, data: TrainingSet, ranks: Ranks, job: PhaseJob
 ) -> dict[str, Any]:
     """Return everything that the result depends on, flat, so that a difference can be named."""
-    shared = {key: value for key, value in dataclasses.asdict(settings).items() if key != "phases"}
-    for key in ("keep", "checkpoint_minutes", "finetune"):
-        shared.pop(key)
     return flatten(
         {
             "seed": job.seed,
             "phase": dataclasses.asdict(settings.phase(name)),
-            "settings": shared,
+            "settings": settings.lasting("finetune"),
             "space": space.hash,
             "data": data.hash,
             "tables": table_hashes(job.data),

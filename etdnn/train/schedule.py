@@ -5,6 +5,11 @@ import math
 from etdnn.train.settings import Phase, Schedule
 
 
+def count_steps(epochs: float, crops: int, batch: int) -> tuple[float, int]:
+    """Return steps per epoch of `crops` crops (a fraction), and the whole steps of `epochs` epochs, at least 1."""
+    return crops / batch, max(1, round(epochs * crops / batch))
+
+
 def learning_rate(schedule: Schedule, step: int, total: int, steps_per_epoch: float) -> float:
     """Return the rate at `step` (from 0) of `total`; source of triangular2: reference/efficienttdnn.md, 4.2."""
     if schedule.kind == "triangular2":

@@ -1,7 +1,8 @@
 """Training configuration: conf/train*.yaml as dataclasses; every key checked, every default stated here."""
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from etdnn.errors import UserError
 from etdnn.features.plan import MelNoise
@@ -84,12 +85,56 @@ class Distillation:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """How the random subnets of a step are drawn.
+
+    `uniform`: as published (every dimension uniformly: middling sizes are common, both ends rare). `macs`: a number of
+    MACs between the smallest and the largest subnet is drawn, and of `tries` uniformly drawn subnets the nearest is
+    taken. `budgets`: the same with one of the `budgets` that the supernet is to serve. A share `uniform_share` of the
+    draws stays uniform.
+    """
+
+    kind: Literal["uniform", "macs", "budgets"] = "uniform"
+    budgets: list[str | int] = field(default_factory=list)
+    tries: int = 16
+    uniform_share: float = 0.0
+
+    def __post_init__(self):
+        if self.tries < 1 or not 0 <= self.uniform_share <= 1:
+            raise ValueError("draw: tries >= 1 and uniform_share in [0, 1] are needed")
+        if (self.kind == "budgets") != bool(self.budgets):
+            raise ValueError("draw: kind 'budgets' and a list of budgets go together")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Measuring the largest network on the dev trials every `epochs` epochs and at the end of each phase; 0: never.
+
+    Batch norm is re-estimated on `crops` training crops of `frames` frames, dev utterances are embedded by `dev_crops`
+    crops of `dev_frames`. The best checkpoint is kept; with `take_best` the phase ends with it.
+    """
+
+    epochs: float = 0.0
+    crops: int = 512
+    frames: int = 200
+    dev_crops: int = 1
+    dev_frames: int = 300
+    take_best: bool = False
+
+    def __post_init__(self):
+        if self.epochs < 0 or self.crops < 2 or min(self.frames, self.dev_crops, self.dev_frames) < 1:
+            raise ValueError("validation: epochs >= 0, crops >= 2, frames, dev_crops and dev_frames >= 1 are needed")
+        if self.take_best and not self.epochs:
+            raise ValueError("validation: take_best needs epochs > 0")
+
+
+@dataclass(frozen=True)
 class Phase:
     """One phase: which choices are drawn, from which archs each step is made, for how long and how fast.
 
     `depth`, `width`, `kernel`, `cat`: a list of choices, `largest` (only the largest) or `all`. `paths`: the subnets of
-    each step. `epochs` may be a fraction; `crop` is in seconds; `margin_ramp` gives the epochs between which the margin
-    grows from 0.
+    each step, `draw`: how the random ones are drawn. `epochs` may be a fraction; `crop` is in seconds; `margin_ramp`
+    gives the epochs between which the margin grows from 0.
     """
 
     name: str
@@ -100,6 +145,7 @@ class Phase:
     kernel: list[int] | str = "largest"
     cat: list[int] | str = "largest"
     paths: list[Literal["random", "largest", "smallest"]] = field(default_factory=lambda: ["random"])
+    draw: Draw = field(default_factory=Draw)
     schedule: Schedule = field(default_factory=Schedule)
     margin_ramp: list[float] = field(default_factory=list)
     distillation: Distillation = field(default_factory=Distillation)
@@ -166,11 +212,18 @@ class TrainSettings:
     `precision` of the network's forward and backward pass (weights and statistics stay fp32): `auto` is bf16 where the
     machine has matrix units for it, else fp32.
     `mel_noise` mixes stored fbanks of noises into crops that no stored copy has made noisy.
-    `average`: that many last checkpoints are averaged at the end of a phase (0: the last one is taken).
+    `epoch`: how many crops an epoch of the phases is: as many as there are items to visit, speed copies included
+    (`all`), or as there are items at their own speed (`originals`; speed copies are visited all the same).
+    `rate_batch`: the batch that the rates of the schedules are stated for; at another one they are multiplied by
+    the ratio (SGD) or its square root (Adam, AdamW); 0: rates hold as they stand.
+    `average`: that many last checkpoints are averaged at the end of a phase (0: the last one is taken). The
+    newest `keep` stay. `tensorboard` writes its event files beside the journal (extra `tensorboard`).
     """
 
     phases: list[Phase]
     batch: int = 128
+    rate_batch: int = 0
+    epoch: Literal["all", "originals"] = "all"
     accumulate: int = 1
     normalisation: Literal["mean", "mean_variance", "none"] = "mean"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
@@ -184,13 +237,28 @@ class TrainSettings:
     checkpoint_epochs: float = 1.0
     keep: int = 2
     average: int = 0
+    validation: Validation = field(default_factory=Validation)
+    tensorboard: bool = False
 
     def __post_init__(self):
+        if self.validation.take_best and self.average:
+            raise ValueError("a phase ends with the best checkpoint (take_best) or with a mean (average), not both")
+        if self.rate_batch < 0:
+            raise ValueError("rate_batch >= 0 is needed")
         if self.batch < 2 or self.accumulate < 1 or self.keep < 1 or self.average < 0 or self.augmentation > 1:
             raise ValueError("batch >= 2, accumulate >= 1, keep >= 1, average >= 0 and augmentation <= 1 are needed")
         names = [phase.name for phase in self.phases]
         if not names or len(set(names)) != len(names):
             raise ValueError("phases: at least one, each with a name of its own")
+
+    def lasting(self, *without: str) -> dict[str, Any]:
+        """Return the settings that the weights depend on, phases and `without` apart, as JSON-ready values."""
+        values = dataclasses.asdict(self)
+        for key in ("phases", "keep", "checkpoint_minutes", "tensorboard", *without):
+            del values[key]
+        if not self.validation.take_best:
+            del values["validation"]
+        return values
 
     def phase(self, name: str) -> Phase:
         """Return the phase `name`; UserError that lists the names."""

@@ -47,10 +47,14 @@ class Checkpoints:
             reason = str(error).splitlines()[0][:160]
             raise UserError(f"{path}: damaged checkpoint ({reason}); remove it to go on from the one before") from None
 
-    def prune(self, keep: int, regular: int, average: int) -> None:
-        """Keep the newest `keep` checkpoints, and the newest `average` of those on multiples of `regular` steps."""
+    def prune(self, keep: int, regular: int, average: int, also: set[int]) -> None:
+        """Keep the newest `keep` checkpoints, the newest `average` on multiples of `regular` steps, and `also`."""
         steps = self.steps()
-        kept = set(steps[-keep:]) | set([step for step in steps if step % regular == 0][-average:] if average else [])
+        kept = (
+            also
+            | set(steps[-keep:])
+            | set([step for step in steps if step % regular == 0][-average:] if average else [])
+        )
         for step in steps:
             if step not in kept:
                 self.path(step).unlink()

@@ -148,3 +148,11 @@ def test_classes_of_speed_copies_are_counted(training_set, speeds, text):
     keys = [key for key in read_table(training_set / "utt2spk") for n in speeds if key.startswith(speakers[n])]
     write_table(training_set / "utt2aug", dict.fromkeys(keys, "speed=0.9") or {"x": "noise=n@5"})
     assert TrainingSet(training_set).class_count().startswith(text)
+
+
+def test_speed_copies_do_not_lengthen_an_epoch_of_originals(training_set):
+    fast = [key for key in TrainingSet(training_set).reader.keys if key.startswith("s3-")]
+    write_table(training_set / "utt2aug", dict.fromkeys(fast, "speed=1.1"))
+    data = TrainingSet(training_set, 0.5)
+    assert (data.items, data.originals) == (24, 18)
+    assert TrainingSet(training_set).originals == 36

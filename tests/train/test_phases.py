@@ -13,7 +13,8 @@ import torch
 from etdnn.errors import UserError
 from etdnn.files import hash_file
 from etdnn.model.checkpoint import load_supernet
-from etdnn.train.loop import INTERRUPTED, drawn_archs
+from etdnn.train.archs import drawn_archs
+from etdnn.train.loop import INTERRUPTED
 from etdnn.train.phases import PhaseJob, train_phase
 from etdnn.train.settings import load_train_settings
 

@@ -1,0 +1,70 @@
+"""What is kept of a training: the last checkpoints, those to average, the best on dev; and the final weights."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etdnn.files import write_text
+from etdnn.train.journal import Journal
+from etdnn.train.state import Checkpoints
+from etdnn.train.validation import Validator
+
+if TYPE_CHECKING:
+    from etdnn.train.loop import Stepper
+
+
+class Keeper:
+    """Decides after each step what to write; only the first rank does. `best`: step and dev EER of the best so far."""
+
+    def __init__(self, stepper: "Stepper", checkpoints: Checkpoints, journal: Journal, validator: Validator | None):
+        self.stepper, self.checkpoints, self.journal, self.validator = stepper, checkpoints, journal, validator
+        self.settings = stepper.settings
+        self.regular = max(1, round(self.settings.checkpoint_epochs * stepper.steps_per_epoch))
+        self.saved = time.monotonic()
+        self.best: dict[str, float] = {}
+
+    def resume(self) -> int:
+        """Load the newest checkpoint; return the number of steps it has behind it, 0 without one."""
+        done = self.checkpoints.steps()
+        if not done:
+            return 0
+        state = self.checkpoints.load(done[-1], self.stepper.ranks.device)
+        self.stepper.load(state)
+        self.best = state.get("best", {})
+        return done[-1]
+
+    def after(self, done: int) -> None:
+        """Measure on dev and write a checkpoint after `done` steps, where either is due."""
+        if not self.stepper.ranks.first:
+            return
+        total = self.stepper.total
+        measured = self.validator is not None and self.validator.due(done, total, self.stepper.steps_per_epoch)
+        if measured:
+            self._measure(done)
+        late = time.monotonic() - self.saved > 60 * self.settings.checkpoint_minutes
+        if measured or late or done == total or done % self.regular == 0 or self.stepper.stopping:
+            self.checkpoints.save(done, {**self.stepper.state(), "best": self.best})
+            best = {int(self.best["step"])} if self.best else set()
+            self.checkpoints.prune(self.settings.keep, self.regular, self.settings.average, best)
+            self.saved = time.monotonic()
+
+    def _measure(self, done: int) -> None:
+        found = self.validator.measure()
+        if not self.best or found["eer"] < self.best["eer"]:
+            self.best = {"step": done, "eer": found["eer"]}
+        self.journal.measured(done, found, int(self.best["step"]))
+
+    def finish(self, directory: Path) -> None:
+        """Load the final weights into the stepper: the last, the mean of the last `average`, or the best on dev."""
+        average, stepper = self.settings.average, self.stepper
+        if self.settings.validation.take_best and self.best:
+            state = self.checkpoints.load(int(self.best["step"]), stepper.ranks.device)
+            stepper.network.load_state_dict(state["network"])
+            stepper.head.load_state_dict(state["head"])
+            return
+        steps = [step for step in self.checkpoints.steps() if step % self.regular == 0 or step == stepper.total]
+        steps = steps[-average:] if average else []
+        if len(steps) > 1:
+            stepper.network.load_state_dict(self.checkpoints.average(steps, "network"))
+            stepper.head.load_state_dict(self.checkpoints.average(steps, "head"))
+            write_text(directory / "averaged.txt", "".join(f"{step}\n" for step in steps))

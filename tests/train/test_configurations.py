@@ -1,0 +1,71 @@
+"""Every training configuration of egs/ loads, its phases fit its space, and VoxCeleb's lengths are the stated ones."""
+
+import pytest
+
+from etdnn.features.fbank import read_fbank_conf
+from etdnn.features.plan import read_plan
+from etdnn.model.space import SearchSpace
+from etdnn.train.archs import drawn_archs
+from etdnn.train.optimiser import rate_factor
+from etdnn.train.schedule import count_steps, learning_rate, margin
+from etdnn.train.settings import load_train_settings
+from tests.conftest import REPOSITORY
+
+EGS = REPOSITORY / "egs"
+CONFIGURATIONS = sorted(EGS.glob("*/conf/train*.yaml"))
+UTTERANCES = 1_092_009
+"""Of VoxCeleb2 dev, 5,994 speakers."""
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_phases_load_and_fit_the_space(path):
+    settings, space = load_train_settings(path), SearchSpace.load(path.with_name("space.yaml"))
+    for phase in settings.phases:
+        part = phase.space(space)
+        assert all(part.contains(arch) for arch in drawn_archs(part, phase, 0)(3))
+    assert settings.phases[-1].space(space).count() == space.count(), "the last phase trains the whole space"
+
+
+def voxceleb(name):
+    return load_train_settings(EGS / f"voxceleb/conf/{name}.yaml")
+
+
+def test_the_published_lengths_and_rates():
+    settings = voxceleb("train")
+    per_epoch, total = count_steps(64, UTTERANCES, settings.batch)
+    assert int(per_epoch) == 8531 and total == 546004
+    assert [phase.epochs for phase in settings.phases] == [64] * 5
+    assert [phase.frames for phase in settings.phases] == [200, 300, 300, 300, 300]
+    schedule = settings.phases[0].schedule
+    half = round(8 * per_epoch)
+    assert abs(half - 68248) < 5, "the authors' cycle-step"
+    rates = [learning_rate(schedule, half * (2 * cycle + 1), total, per_epoch) for cycle in range(4)]
+    assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4, 1.25e-4], rel=1e-3)
+    assert settings.optimiser.kind == "adam" and settings.optimiser.decay_all and rate_factor(settings) == 1
+
+
+def test_the_published_copies_and_front_end():
+    plan = read_plan(EGS / "voxceleb/conf/augment_paper.yaml")
+    assert not plan.speed_factors and plan.average_sources and len(plan.copies) == 3
+    for copy in plan.copies:
+        assert copy.mixture == {"reverb": 1, "music": 1, "babble": 1, "noise": 1, "tempo": 2, "compand": 1}
+    assert sorted(plan.tempo_factors) == [0.8, 0.9, 1.1, 1.2]
+    assert (plan.noise.snr, plan.music.snr, plan.babble.snr) == ([0, 15], [5, 15], [13, 20])
+    assert plan.babble.sources == [3, 7]
+    options = read_fbank_conf(EGS / "voxceleb/conf/fbank_paper.conf")
+    assert options.type == "efficienttdnn" and options.num_frames(48000) == 301
+
+
+def test_the_recommended_lengths_and_rates():
+    settings = voxceleb("train_recommended")
+    plan = read_plan(EGS / "voxceleb/conf/augment.yaml")
+    assert 1 + len(plan.speed_factors) == 3 and settings.epoch == "originals", "5,994 x 3 classes, epochs of originals"
+    first = settings.phases[0]
+    per_epoch, total = count_steps(first.epochs, UTTERANCES, settings.batch)
+    assert total == 639849
+    rates = [learning_rate(first.schedule, step, total, per_epoch) for step in (0, round(6 * per_epoch), total - 1)]
+    assert rates[0] < 1e-4 and 0.07 < rates[1] < 0.1 and rates[2] == pytest.approx(5e-5)
+    margins = [margin(first, settings.loss.margin, round(epoch * per_epoch), per_epoch) for epoch in (20, 30, 40, 150)]
+    assert margins == pytest.approx([0, 0.1, 0.2, 0.2], abs=1e-4)
+    assert settings.average == 10 and settings.checkpoint_epochs == 1 and settings.loss.scale == 32
+    assert settings.optimiser.kind == "sgd" and settings.optimiser.nesterov and not settings.optimiser.decay_all
