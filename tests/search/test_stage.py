@@ -190,7 +190,7 @@ def test_measuring_is_the_eer_of_a_recalibrated_subnet(corpus):
     row, _ = Evaluator(supernet, data).measure(arch)
     net = reestimate(supernet.derive(arch), data.batches).eval()
     with torch.inference_mode():
-        vectors = torch.nn.functional.normalize(net(data.crops)).numpy()
+        vectors = torch.nn.functional.normalize(net(data.dev_set.crops)).numpy()
     dev = DataDir(corpus / "data" / "dev")
     names = sorted({name for kind in ("clean", "cross") for name in (*dev.trials(kind).enrol, *dev.trials(kind).test)})
     place = {name: index for index, name in enumerate(names)}
