@@ -12,7 +12,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["etdnn", "etdnn.*"]),
-    package_data={"etdnn": ["model/spaces/*.yaml"]},
+    package_data={"etdnn": ["model/spaces/*.yaml", "deploy/web/*"]},
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.11,<2.15",

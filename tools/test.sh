@@ -8,6 +8,7 @@ if [[ ${1-} == --help ]]; then
   exit 0
 fi
 bash "$ROOT/tools/install.sh" --extras mini,onnx,plots,test
+bash "$ROOT/tools/install_web.sh" || echo "test.sh: without onnxruntime-web the page of etdnn demo is not tested" >&2
 cd "$ROOT"
 python=${ETDNN_PYTHON:-$ROOT/tools/venv/bin/python}
 python=$(command -v "$python")
