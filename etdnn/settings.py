@@ -21,8 +21,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else f"{path}"
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UserError(f"{place}: not valid YAML: {reason}") from None
     if value is None:
         return {}
     if not isinstance(value, dict):

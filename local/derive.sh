@@ -36,22 +36,17 @@ seed=0
 force=false
 . utils/parse_options.sh
 . utils/stamp.sh
+. local/lib/stage.sh
 
-if [ $# -ne 3 ]; then
-  echo "$help_message" >&2
-  exit 2
-fi
+expect "<data> <expdir> <budget>" "$@"
 data=$1 expdir=$2 budget=$3
-fail() { echo "local/derive.sh: error: $1" >&2; exit 1; }
 
 dir=$expdir/subnet/$budget
 model=$dir/model.safetensors
 supernet=$expdir/${phase:-supernet}/supernet.safetensors
 [ -f "$supernet" ] || fail "$supernet is missing; stages 2 and 3 (local/train_phase.sh) make it"
-# what was trained on, copies included: statistics of clean speech alone serve noisy speech badly
-train=$data/train_all
-[ -f "$train/feats.scp" ] || train=$data/train
-[ -f "$train/feats.scp" ] || fail "$train/feats.scp is missing; stage 1 (local/make_features.sh) makes it"
+train=$(trained_on "$data")
+need_features "$train"
 inputs=("$supernet" "$train/feats.scp" "$train/frontend.json")
 arch=largest
 if [ "$budget" != largest ]; then

@@ -25,20 +25,17 @@ seed=0
 force=false
 . utils/parse_options.sh
 . utils/stamp.sh
+. local/lib/stage.sh
 
-if [ $# -ne 3 ]; then
-  echo "$help_message" >&2
-  exit 2
-fi
+expect "<data> <expdir> <budget>" "$@"
 data=$1 expdir=$2 budget=$3
-fail() { echo "local/embed.sh: error: $1" >&2; exit 1; }
 
 dir=$expdir/subnet/$budget
 out=$dir/embeddings
 [ -f "$dir/.derive.stamp" ] || fail "$dir/model.safetensors is missing or unfinished; stage 5 (local/derive.sh) makes it"
 inputs=("$dir/.derive.stamp")
 for name in test dev train; do
-  [ -f "$data/$name/feats.scp" ] || fail "$data/$name/feats.scp is missing; stage 1 (local/make_features.sh) makes it"
+  need_features "$data/$name"
   inputs+=("$data/$name/feats.scp" "$data/$name/frontend.json")
 done
 

@@ -34,11 +34,7 @@ seed=0
 force=false
 . utils/parse_options.sh
 . utils/stamp.sh
-
-fail() {
-  echo "$0: error: $1" >&2
-  exit 1
-}
+. local/lib/stage.sh
 
 # tables DIR NAME...: those of the files NAME that are in DIR
 tables() {
@@ -69,9 +65,9 @@ claim() {
   [ "$(<"$1/owner")" = "$owner" ] || fail "$1 holds features of $(<"$1/owner"), not of $owner (use another <featdir>)"
 }
 
-# show_progress LOGDIR: every 20 s the sum of what the jobs' logs say
+# show_progress LOGDIR: every 20 s the sum of what the jobs' logs say, as long as this script is there
 show_progress() {
-  while sleep 20; do
+  while sleep 20 && kill -0 $$ 2>/dev/null; do
     for log in "$1"/make_fbank.*.log; do grep '^progress' "$log" | tail -n 1 || true; done | awk -v where="$1" '
       { done += $2; total += $4; if ($7 > left) left = $7 }
       END { if (NR) printf "  %s: %d of %d utterances in %d jobs, about %d s left\n", where, done, total, NR, left }'
@@ -160,7 +156,7 @@ combine_train() {
   echo "$0: $data/train_all: $(wc -l <"$data/train_all/utt2spk") utterances of $(wc -l <"$data/train_all/spk2utt") speakers"
 }
 
-[ $# -eq 2 ] || fail "expected <data> <featdir>, found $# words (--help)"
+expect "<data> <featdir>" "$@"
 data=$1
 featdir=$2
 [ -n "$noise" ] || noise=$data/noise/train

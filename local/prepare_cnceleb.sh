@@ -41,9 +41,9 @@ Options:
 . utils/stamp.sh
 . local/lib/prepare.sh
 
-[ $# -eq 1 ] || fail "expected <data>, found $# words (--help)"
+expect "<data>" "$@"
 data=$1
-[ -n "$cnceleb" ] || fail "--cnceleb DIR is needed (--help)"
+[ -n "$cnceleb" ] || fail "--cnceleb DIR is needed (--help)" 2
 
 arguments=(--seed "$seed" --enrolment "$enrolment")
 state=

@@ -36,7 +36,7 @@ cmd=
 . utils/parse_options.sh
 . local/lib/prepare.sh
 
-[ $# -eq 1 ] || fail "expected <data>, found $# words (--help)"
+expect "<data>" "$@"
 data=$1
 
 again=()

@@ -42,9 +42,9 @@ cmd=
 . utils/stamp.sh
 . local/lib/prepare.sh
 
-[ $# -eq 1 ] || fail "expected <data>, found $# words (--help)"
+expect "<data>" "$@"
 data=$1
-[ -n "$corpus" ] || fail "--corpus DIR is needed: a folder SPEAKER/SESSION/UTTERANCE.wav (--help)"
+[ -n "$corpus" ] || fail "--corpus DIR is needed: a folder SPEAKER/SESSION/UTTERANCE.wav (--help)" 2
 
 arguments=(--seed "$seed" --min-seconds "$min_seconds")
 inputs=()

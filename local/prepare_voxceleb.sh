@@ -50,9 +50,9 @@ Options:
 . utils/stamp.sh
 . local/lib/prepare.sh
 
-[ $# -eq 1 ] || fail "expected <data>, found $# words (--help)"
+expect "<data>" "$@"
 data=$1
-[ -n "$voxceleb1" ] || fail "--voxceleb1 DIR is needed (--help)"
+[ -n "$voxceleb1" ] || fail "--voxceleb1 DIR is needed (--help)" 2
 
 arguments=(--seed "$seed")
 inputs=()

@@ -11,16 +11,11 @@ Options:
   --title TEXT   what the corpus is; stands over every table [name of <exp-dir>]
   --published B  mark the published subnets, for VoxCeleb only [false]"
 . utils/parse_options.sh
-if [ $# -ne 2 ]; then
-  echo "$help_message" >&2
-  exit 2
-fi
+. local/lib/stage.sh
+expect "<data-dir> <exp-dir>" "$@"
 data=$1
 expdir=$2
-if [ ! -e "$expdir/results.tsv" ]; then
-  echo "local/report.sh: error: $expdir/results.tsv is missing; stage 7 (local/score.sh) makes it" >&2
-  exit 1
-fi
+[ -e "$expdir/results.tsv" ] || fail "$expdir/results.tsv is missing; stage 7 (local/score.sh) makes it"
 options=()
 [ "$published" = false ] || options=(--published)
 python3 -m etdnn report "${options[@]}" --title "$title" "$data" "$expdir"

@@ -36,23 +36,18 @@ seed=0
 force=false
 . utils/parse_options.sh
 . utils/stamp.sh
+. local/lib/stage.sh
 
-if [ $# -ne 2 ]; then
-  echo "$help_message" >&2
-  exit 2
-fi
+expect "<data> <expdir>" "$@"
 data=$1 expdir=$2
-fail() { echo "local/search.sh: error: $1" >&2; exit 1; }
 
 dir=$expdir/search
 supernet=$expdir/${phase:-supernet}/supernet.safetensors
 [ -f "$supernet" ] || fail "$supernet is missing; stages 2 and 3 (local/train_phase.sh) make it"
 inputs=("$supernet" "$search_config")
-train=train_all # batch norm is measured on what was trained on, copies included
-[ -f "$data/$train/feats.scp" ] || train=train
-for name in "$train" dev; do
-  [ -f "$data/$name/feats.scp" ] || fail "$data/$name/feats.scp is missing; stage 1 (local/make_features.sh) makes it"
-  inputs+=("$data/$name/feats.scp" "$data/$name/frontend.json")
+for name in "$(trained_on "$data")" "$data/dev"; do
+  need_features "$name"
+  inputs+=("$name/feats.scp" "$name/frontend.json")
 done
 for name in clean cross; do
   [ -f "$data/dev/trials_$name" ] || fail "$data/dev/trials_$name is missing; stage 0 makes it"
@@ -61,8 +56,8 @@ done
 [ -z "$latency_table" ] || inputs+=("$latency_table")
 [ -f "$search_config" ] || fail "$search_config: no such file (--search-config)"
 
-given=(--macs-budget "$macs_budget" --params-budget "$params_budget" --latency-budget "$latency_budget"
-  --latency-table "$latency_table" --memory-budget "$memory_budget")
+given=(--macs-budget="$macs_budget" --params-budget="$params_budget" --latency-budget="$latency_budget"
+  --latency-table "$latency_table" --memory-budget="$memory_budget")
 budgets=$(python3 -m etdnn budgets "${given[@]}")
 [ -n "$budgets" ] || fail "no budget is given; e.g. --macs-budget 204M"
 readarray -t budgets <<<"$budgets"

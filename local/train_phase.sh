@@ -32,15 +32,13 @@ Options:
   --override true|false  resume although the configuration or the number of ranks changed (default: $override)
   --force true|false     discard this phase and train it anew (default: $force)"
 . utils/parse_options.sh
+. local/lib/stage.sh
 
-if [ $# -ne 3 ]; then
-  echo "$help_message" >&2
-  exit 1
-fi
+expect "PHASE TRAIN-DATA EXPDIR" "$@"
 phase=$1 data=$2 expdir=$3
 
 for file in "$train_config" "$space_config" "$data/feats.scp"; do
-  [ -f "$file" ] || { echo "train_phase.sh: error: $file is missing" >&2; exit 1; }
+  [ -f "$file" ] || fail "$file is missing"
 done
 
 # the phase before, by the order of the configuration
@@ -50,16 +48,11 @@ while read -r name; do
   if [ "$name" = "$phase" ]; then found=true; break; fi
   previous=$name
 done < <(python3 -m etdnn list-phases "$train_config")
-if ! $found; then
-  echo "train_phase.sh: error: $train_config has no phase '$phase'" >&2
-  exit 1
-fi
+$found || fail "$train_config has no phase '$phase'"
 init=()
 if [ -n "$previous" ]; then
-  if [ ! -f "$expdir/$previous/supernet.safetensors" ]; then
-    echo "train_phase.sh: error: $expdir/$previous/supernet.safetensors is missing; train phase '$previous' first" >&2
-    exit 1
-  fi
+  [ -f "$expdir/$previous/supernet.safetensors" ] ||
+    fail "$expdir/$previous/supernet.safetensors is missing; train phase '$previous' first"
   init=(--init "$expdir/$previous")
 fi
 

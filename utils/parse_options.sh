@@ -18,10 +18,10 @@
 # `--name=value` or `--name value`, blank, or comments; a value with blanks stands in single or double quotes. The file
 # is read, not run: `$x` and backquotes are refused unless they stand in single quotes, where they are plain text.
 
-# Prints one line and stops the script.
+# Prints one line and stops the script with status 2, that of a mistake in the call.
 _options_fail() {
   printf '%s: %s\n' "${0##*/}" "$1" >&2
-  exit 1
+  exit 2
 }
 
 # True when $1 (underscored) names an option of the sourcing script.

@@ -5,7 +5,6 @@ The name and the interface are those that speech recipes call as $cmd; the langu
 """
 
 import contextlib
-import glob
 import math
 import os
 import signal
@@ -219,12 +218,10 @@ def is_at_work(group):
     except PermissionError:
         return True
     states = []
-    for path in glob.glob("/proc/[0-9]*/stat"):  # nobody may be there to take the status of orphans that ended
+    for path in Path("/proc").glob("[0-9]*/stat"):  # nobody may be there to take the status of orphans that ended
         with contextlib.suppress(OSError):
-            state, _, its_group = (
-                Path(path).read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:3]
-            )
-            states += [state] if int(its_group) == group else []
+            state, _, owner = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:3]
+            states += [state] if int(owner) == group else []
     return not states or any(state != "Z" for state in states)
 
 

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"etdnn: error: no command '{argv[0]}' ({hint})", file=sys.stderr)
         return 2
     module = import_module(_modules()[name])
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"etdnn {name}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,6 +52,20 @@ def main(argv: list[str] | None = None) -> int:
     )
     module.add_arguments(parser)
     return _run(name, module, parser.parse_args([_with_dashes(word) for word in argv[1:]]))
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line, with the nearest option where one is unknown."""
+
+    def error(self, message: str):
+        """Print the line and exit with status 2."""
+        unknown = message.removeprefix("unrecognized arguments: ").partition("=")[0].partition(" ")[0]
+        if message.startswith("unrecognized arguments: --"):
+            options = [option for option in self._option_string_actions if option.startswith("--")]
+            near = difflib.get_close_matches(unknown, options, 1)
+            message = f"unknown option {unknown}" + (f" (did you mean {near[0]}?)" if near else "")
+        print(f"{self.prog}: error: {message}; --help lists the options", file=sys.stderr)
+        sys.exit(2)
 
 
 def _run(name: str, module, args: argparse.Namespace) -> int:

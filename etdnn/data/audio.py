@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from etdnn.errors import UserError
+from etdnn.files import named_errors
 
 INT16_SCALE = 32768.0
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
@@ -73,10 +74,8 @@ def audio_info(path: str | Path) -> AudioInfo:
         with soundfile.SoundFile(path) as file:
             info = AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels)
             # a FLAC cut short keeps its header: only going to its end tells
-            if file.format == "FLAC" and file.frames:
-                file.seek(file.frames - 1)
-                if len(file.read(1)) == 0:
-                    raise BadAudio(f"{path}: truncated (its header promises {info.seconds:.2f} s)")
+            if file.format == "FLAC" and file.frames and not _reaches_end(file):
+                raise BadAudio(f"{path}: truncated (its header promises {info.seconds:.2f} s)")
     except soundfile.SoundFileError as error:
         raise BadAudio(f"{path}: {_reason(error)}") from None
     if info.seconds <= 0:
@@ -150,7 +149,7 @@ def _append_cache(cache: Path, paths: Sequence[str], infos: Sequence[AudioInfo |
         if not isinstance(info, str)
     )
     cache.parent.mkdir(parents=True, exist_ok=True)
-    with cache.open("ab") as handle:
+    with named_errors(cache), cache.open("ab") as handle:
         handle.write("".join(rows).encode("utf-8", "surrogateescape"))
 
 
@@ -221,6 +220,15 @@ def _resample(wave: np.ndarray, found: int, rate: int) -> np.ndarray:
 
     divisor = math.gcd(found, rate)
     return resample_poly(wave, rate // divisor, found // divisor).astype(np.float32)
+
+
+def _reaches_end(file: soundfile.SoundFile) -> bool:
+    """True when the last sample that the header promises can be read."""
+    try:
+        file.seek(file.frames - 1)
+        return len(file.read(1)) == 1
+    except soundfile.SoundFileError:
+        return False
 
 
 def _reason(error: Exception) -> str:

@@ -135,7 +135,7 @@ def check_trials(
             raise UserError(f"trials {name}: {len(leaked)} entries are utterances of {other}, e.g. {min(leaked)}")
     missing = sorted(entries - known)
     if not missing:
-        return trials
+        return _two_classes(trials, name)
     text = f"trials {name}: {len(missing)} of {len(entries)} entries are not in test, e.g. {', '.join(missing[:5])}"
     if not allow_missing:
         raise UserError(f"{text} (--allow-missing drops their trials)")
@@ -143,7 +143,15 @@ def check_trials(
     if not keep.any():
         raise UserError(f"{text}: no trial is left")
     say(f"{text}: {int((~keep).sum())} trials dropped")
-    return trials.kept(keep)
+    return _two_classes(trials.kept(keep), name)
+
+
+def _two_classes(trials: Trials, name: str) -> Trials:
+    """Return `trials`; UserError unless it has targets and non-targets, without which there is no EER."""
+    for kind, there in (("target", trials.target.any()), ("non-target", not trials.target.all())):
+        if not there:
+            raise UserError(f"trials {name}: no {kind} trial in it; an EER needs targets and non-targets")
+    return trials
 
 
 def write_sets(

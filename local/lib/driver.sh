@@ -82,6 +82,7 @@ check_options() {
   for name in nj num_ranks num_nodes calibration_crops; do
     [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "--${name//_/-} '${!name}' is not a number of at least 1" 2
   done
+  case $device in auto | cpu | cuda) ;; *) die "--device '$device' is not one of auto, cpu, cuda" 2 ;; esac
   [ "$stage" -le "$LAST_STAGE" ] || die "there is no stage $stage; the last is $LAST_STAGE" 2
   [ "$stage" -le "$stop_stage" ] || die "nothing to do: --stage $stage is behind --stop-stage $stop_stage" 2
   [ "$stop_stage" -le "$LAST_STAGE" ] || stop_stage=$LAST_STAGE
@@ -179,13 +180,18 @@ read_phases() {
 read_budgets() {
   local names
   names=$(python3 -m etdnn budgets --space "$space_config" --search-config "$search_config" \
-    --macs-budget "$macs_budget" --params-budget "$params_budget" --latency-budget "$latency_budget" \
-    --latency-table "$latency_table" --memory-budget "$memory_budget") || exit
+    --macs-budget="$macs_budget" --params-budget="$params_budget" --latency-budget="$latency_budget" \
+    --latency-table "$latency_table" --memory-budget="$memory_budget") || exit
   readarray -t BUDGETS <<<"${names:+$names$'\n'}largest"
 }
 
 # find_supernet: leaves in SUPERNET what stage 4 searches
 find_supernet() {
+  local names
   SUPERNET=$expdir/supernet
-  [ -z "$phase" ] || SUPERNET=$expdir/$phase/supernet.safetensors
+  [ -n "$phase" ] || return 0
+  SUPERNET=$expdir/$phase/supernet.safetensors
+  [ ! -e "$SUPERNET" ] || return 0
+  names=$(python3 -m etdnn list-phases "$train_config") || exit
+  grep -qxF -- "$phase" <<<"$names" || die "--phase $phase: $train_config has no such phase; it has ${names//$'\n'/, }" 2
 }

@@ -1,11 +1,7 @@
 # shellcheck shell=bash
 # Functions that the scripts of stage 0 share; to be sourced from an egs folder.
-
-# fail MESSAGE: one line, and out
-fail() {
-  echo "${0##*/}: error: $1" >&2
-  exit 1
-}
+# shellcheck source=local/lib/stage.sh
+. local/lib/stage.sh
 
 # folder_state DIR: a hash of the names, sizes and times of all files below DIR; what they hold is not read
 folder_state() {

@@ -232,6 +232,15 @@ def test_missing_trial_entries_are_counted_listed_and_refused(recordings, noises
     assert len(DataDir(tmp_path / "d/test").trials("t")) == 2
 
 
+@pytest.mark.parametrize(("kind", "said"), [("target", "no non-target trial"), ("nontarget", "no target trial")])
+def test_a_list_of_one_class_is_refused_before_hours_of_training(recordings, noises, tmp_path, kind, said):
+    prepare_own(recordings, tmp_path / "data", say=lambda _: None, **noises)
+    lines = (tmp_path / "data" / "test" / "trials_main").read_text().splitlines(keepends=True)
+    (tmp_path / "one.txt").write_text("".join(line for line in lines if line.endswith(f" {kind}\n")))
+    with pytest.raises(UserError, match=f"trials one: {said} in it"):
+        prepare_own(recordings, tmp_path / "data", trials=[tmp_path / "one.txt"], say=lambda _: None, **noises)
+
+
 def test_trials_over_training_speakers_are_refused(recordings, noises, tmp_path):
     (tmp_path / "s.tsv").write_text(
         "id\tset\n" + "".join(f"spk{n:02d}\t{'test' if n > 8 else 'train'}\n" for n in range(12))

@@ -94,7 +94,7 @@ def test_values(script: Path, words: list[str], expected: dict[str, str]) -> Non
 )
 def test_errors_are_one_line(script: Path, words: list[str], message: str) -> None:
     result = call(script, *words)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.startswith(f"script.sh: {message}")
     assert result.stderr.count("\n") == 1
@@ -116,7 +116,7 @@ def test_values_arrive_as_they_are(script: Path, text: str) -> None:
 @pytest.mark.parametrize("text", ["$(touch evil)", "`touch evil`", "a[$(touch evil)]", "; touch evil", "%s\\n"])
 def test_nothing_is_evaluated(script: Path, text: str) -> None:
     assert values(script, "--macs-budget", text, "--trials", text)["trials"] == text
-    assert call(script, f"--{text}", "1").returncode == 1
+    assert call(script, f"--{text}", "1").returncode == 2
     assert not list(Path.cwd().glob("evil"))
 
 
@@ -149,6 +149,6 @@ def test_config_errors_name_file_and_line(script: Path, tmp_path: Path, line: st
     config = tmp_path / "my.conf"
     config.write_text(f"stage=1\n{line}\n")
     result = call(script, "--config", str(config))
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert f"{config}:2: {message}" in result.stderr
     assert result.stderr.count("\n") == 1
