@@ -30,12 +30,18 @@ def run(args: argparse.Namespace) -> None:
         with atomic_path(args.out) as part, part.open("wb") as handle:
             np.save(handle, np.stack([extraction.embedding for extraction in found]))
     for path, extraction in zip(args.audio, found, strict=True):
-        row = {"file": path, "seconds": round(extraction.seconds, 3), "windows": extraction.windows}
+        row = {
+            "file": path,
+            "seconds": round(extraction.seconds, 3),
+            "windows": extraction.windows,
+            "precision": extraction.precision,
+        }
         if args.json:
             if not args.out:
                 row["embedding"] = [round(float(value), 6) for value in extraction.embedding]
             print(json.dumps(row))
         elif args.out:
-            print(f"{path}: {row['seconds']} s in {row['windows']} window{'s' * (row['windows'] > 1)}")
+            windows = f"{row['windows']} window{'s' * (row['windows'] > 1)}"
+            print(f"{path}: {row['seconds']} s in {windows}, {row['precision']}")
         else:
             print(f"{path}  [ {' '.join(f'{value:.6g}' for value in extraction.embedding)} ]")

@@ -24,12 +24,11 @@ def run(args: argparse.Namespace) -> None:
     from etdnn.deploy.embed_scp import embed_scp
     from etdnn.deploy.options import open_model
 
-    count, broken = embed_scp(
-        open_model(args), args.wav_scp, args.ark, args.scp, say=lambda text: print(text, file=sys.stderr)
-    )
+    model = open_model(args)
+    count, broken = embed_scp(model, args.wav_scp, args.ark, args.scp, say=lambda text: print(text, file=sys.stderr))
     for reason in broken.values():
         print(f"left out: {reason}", file=sys.stderr)
     if args.json:
-        print(json.dumps({"scp": args.scp, "embeddings": count, "broken": broken}))
+        print(json.dumps({"scp": args.scp, "embeddings": count, "precision": model.precision, "broken": broken}))
     else:
-        print(f"{args.scp}: {count} embeddings, {len(broken)} broken recordings left out")
+        print(f"{args.scp}: {count} embeddings ({model.precision}), {len(broken)} broken recordings left out")

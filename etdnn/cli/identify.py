@@ -35,12 +35,13 @@ def run(args: argparse.Namespace) -> int:
     known = None if threshold is None else ranked[0][1] >= threshold
     nearest = [{"name": name, "score": score} for name, score in ranked[: args.best]]
     if args.json:
-        found = {"name": ranked[0][0] if known else None, "threshold": threshold, "origin": origin, "nearest": nearest}
-        print(json.dumps(found))
+        found = {"name": ranked[0][0] if known else None, "threshold": threshold, "origin": origin}
+        print(json.dumps({**found, "precision": model.precision, "nearest": nearest}))
     else:
         verdict = {None: "no decision", True: f"{ranked[0][0]}", False: "nobody of the gallery"}[known]
         limit = "" if threshold is None else f"threshold {threshold:.4f}, "
-        print(f"{verdict} ({limit}{origin})")
+        note = "" if model.precision == "fp32" else f"; computed in {model.precision}"
+        print(f"{verdict} ({limit}{origin}){note}")
         for entry in nearest:
             print(f"  {entry['score']:.4f}  {entry['name']}")
     return DIFFERENT if args.exit_status and not known else 0

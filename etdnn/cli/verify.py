@@ -27,11 +27,12 @@ def run(args: argparse.Namespace) -> int:
     found = open_model(args).verify(args.a, args.b, threshold=args.threshold, point=args.point)
     if found.same is None and args.exit_status:
         raise UserError("no decision: the model has no thresholds; give --threshold, or run etdnn calibrate")
+    note = "" if found.precision == "fp32" else f"; computed in {found.precision}"
     if args.json:
         print(json.dumps(asdict(found)))
     elif found.same is None:
-        print(f"score {found.score:.4f}, no decision (threshold {found.origin})")
+        print(f"score {found.score:.4f}, no decision (threshold {found.origin}){note}")
     else:
         decision = "same speaker" if found.same else "different speakers"
-        print(f"{decision}: score {found.score:.4f}, threshold {found.threshold:.4f} ({found.origin})")
+        print(f"{decision}: score {found.score:.4f}, threshold {found.threshold:.4f} ({found.origin}){note}")
     return DIFFERENT if args.exit_status and not found.same else 0

@@ -23,15 +23,16 @@ def embed_scp(
 ) -> tuple[int, dict[str, str]]:
     """Write the embeddings of all utterances of `wav_scp` as Kaldi vectors; return how many, and the broken ones.
 
-    Parts are kept in `SCP.parts` until all are there; with another model or list they are made anew. Broken audio is
-    left out, up to max(10, 0.1 %) of the list: more is a UserError. Commands in wav.scp are not run.
+    Parts are kept in `SCP.parts` until all are there; with another model, precision or list they are made anew. Broken
+    audio is left out, up to max(10, 0.1 %) of the list: more is a UserError. Commands in wav.scp are not run.
     """
     table = read_table(wav_scp)
     piped = next((name for name, entry in table.items() if entry.endswith("|")), None)
     if piped is not None:
         raise UserError(f"{wav_scp}: {piped}: a command; commands in wav.scp are run in stages 0 and 1 only")
     folder = Path(f"{scp}.parts")
-    _begin(folder, {"model": model.hash, "wav_scp": hash_file(wav_scp), "part": PART}, say)
+    made_of = {"model": model.hash, "precision": model.precision, "wav_scp": hash_file(wav_scp), "part": PART}
+    _begin(folder, made_of, say)
     ids = list(table)
     parts = [ids[start : start + PART] for start in range(0, len(ids), PART)]
     broken: dict[str, str] = {}

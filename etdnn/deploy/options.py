@@ -14,10 +14,18 @@ DIFFERENT = 3
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --device and --json."""
+    """Add --model, --device, --precision and --json."""
     parser.add_argument("--model", help="model file of stage 5 or of etdnn import (default: $ETDNN_MODEL)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
+    add_precision_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
+
+
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """Add --precision."""
+    parser.add_argument(
+        "--precision", default="fp32", help="fp32 (default), bf16, or auto: bf16 where the CPU has matrix units for it"
+    )
 
 
 def add_decision_options(parser: argparse.ArgumentParser) -> None:
@@ -36,4 +44,4 @@ def open_model(args: argparse.Namespace) -> "Embedder":
         raise UsageError("no model: give --model FILE or set ETDNN_MODEL")
     from etdnn.deploy.runtime import load_model
 
-    return load_model(path, args.device)
+    return load_model(path, args.device, args.precision)

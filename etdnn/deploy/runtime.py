@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from etdnn.data.audio import BadAudio
 from etdnn.deploy.audio import check_speech, file_windows, is_silent, prepare_wave, wave_windows
+from etdnn.deploy.fast import PRECISIONS, accelerate
 from etdnn.embed.extract import check_calibrated, embed_features, pick_device
 from etdnn.errors import UserError
 from etdnn.features.fbank import FbankOptions, compute_fbank
 from etdnn.model.checkpoint import read_subnet
 from etdnn.model.tdnn import Tdnn
 from etdnn.scoring.embeddings import weights_hash
+from etdnn.train.precision import has_bf16_units
 
 POINT = "eer"
 """Operating point whose threshold decides, unless another is asked for."""
+PRECISION_CHOICES = (*PRECISIONS, "auto")
+"""fp32: the static network's embedding to 1e-5; bf16: its direction (cosine above 0.9999); auto: bf16 where the CPU has
+matrix units for it, else fp32."""
 
 
 @dataclass(frozen=True)
@@ -27,34 +34,38 @@ class Extraction:
     """An embedding (float32 [dim]), the `seconds` of audio it is of, and in how many `windows` they were taken.
 
     One window: of the whole. More: the duration-weighted mean of the windows' embeddings, silent windows left out.
+    `precision` is that of the network's products, fp32 or bf16.
     """
 
     embedding: np.ndarray
     seconds: float
     windows: int
+    precision: str
 
 
 @dataclass(frozen=True)
 class Verification:
     """A comparison: cosine `score`; `threshold` and `same` (score >= threshold), None where the model has no threshold.
 
-    `origin` says where the threshold comes from.
+    `origin` says where the threshold comes from, `precision` is that of this model (fp32 or bf16).
     """
 
     score: float
     threshold: float | None
     same: bool | None
     origin: str
+    precision: str
 
 
 class Embedder:
     """A subnet with its front end: audio to embeddings (float32 [dim], not length-normalised), pairs to decisions.
 
-    `net` is the static network, `metadata` what its file says. Made by `load_model`.
+    `net` is the static network, `metadata` what its file says, `precision` fp32 or bf16. Made by `load_model`.
     """
 
-    def __init__(self, net: Tdnn, metadata: dict[str, Any], name: str = "model"):
+    def __init__(self, net: Tdnn, metadata: dict[str, Any], name: str = "model", precision: str = "fp32"):
         check_calibrated(net, name)
+        self.precision = pick_precision(precision, next(net.parameters()).device)
         for key in ("frontend", "normalisation"):
             if not metadata.get(key):
                 raise UserError(
@@ -81,6 +92,12 @@ class Embedder:
     def dim(self) -> int:
         """Numbers in an embedding."""
         return self.net.embedding.out_features
+
+    @cached_property
+    def encoder(self) -> nn.Module:
+        """What embeds: on a CPU `net` in its fast order of computation, elsewhere `net` itself."""
+        on_cpu = next(self.net.parameters()).device.type == "cpu"
+        return accelerate(self.net, self.precision) if on_cpu else self.net
 
     @cached_property
     def hash(self) -> str:
@@ -134,7 +151,7 @@ class Embedder:
                 features.append(compute_fbank(wave, self.frontend))
                 rows.append(row)
         if rows:
-            result[rows] = embed_features(self.net, features, self.metadata["normalisation"])
+            result[rows] = embed_features(self.encoder, features, self.metadata["normalisation"])
         return result
 
     def similarity(self, a: np.ndarray | str | Path, b: np.ndarray | str | Path) -> float:
@@ -153,7 +170,7 @@ class Embedder:
         """Compare two embeddings or files and decide; `threshold` overrules the model's at operating point `point`."""
         score = self.similarity(a, b)
         limit, origin = self.threshold(point) if threshold is None else (float(threshold), "given")
-        return Verification(score, limit, None if limit is None else score >= limit, origin)
+        return Verification(score, limit, None if limit is None else score >= limit, origin, self.precision)
 
     def threshold(self, point: str = POINT) -> tuple[float | None, str]:
         """Return the threshold of cosine scores at an operating point, and where it comes from.
@@ -188,7 +205,7 @@ class Embedder:
         second = next(windows, None)
         if second is None:
             check_speech(first, self.rate, where)
-            return Extraction(self._embed_window(first), len(first) / self.rate, 1)
+            return Extraction(self._embed_window(first), len(first) / self.rate, 1, self.precision)
         total, weight, samples, used = np.zeros(self.dim), 0, 0, 0
         for window in itertools.chain((first, second), windows):
             samples += len(window)
@@ -198,19 +215,32 @@ class Embedder:
                 used += 1
         if not used:
             raise BadAudio(f"{where}: silence; there is no speech in it")
-        return Extraction((total / weight).astype(np.float32), samples / self.rate, used)
+        return Extraction((total / weight).astype(np.float32), samples / self.rate, used, self.precision)
 
     def _embed_window(self, wave: np.ndarray) -> np.ndarray:
-        return embed_features(self.net, [compute_fbank(wave, self.frontend)], self.metadata["normalisation"])[0]
+        features = compute_fbank(wave, self.frontend)
+        return embed_features(self.encoder, [features], self.metadata["normalisation"])[0]
 
 
-def load_model(path: str | Path, device: str = "cpu") -> Embedder:
-    """Return the embedder of a subnet file on `device` (cpu, cuda or auto).
+def load_model(path: str | Path, device: str = "cpu", precision: str = "fp32") -> Embedder:
+    """Return the embedder of a subnet file on `device` (cpu, cuda or auto) in one of `PRECISION_CHOICES`.
 
-    UserError for a missing, damaged or foreign file and for a subnet whose batch norm was never re-estimated.
+    UserError for a missing, damaged or foreign file, for a subnet whose batch norm was never re-estimated, and for a
+    precision that does not exist on the device.
     """
     net, metadata = read_subnet(path)
-    return Embedder(net.to(pick_device(device)), metadata, str(path))
+    return Embedder(net.to(pick_device(device)), metadata, str(path), precision)
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """Return fp32 or bf16 for one of `PRECISION_CHOICES`; UserError for others, and for bf16 on a GPU."""
+    if name not in PRECISION_CHOICES:
+        raise UserError(f"--precision '{name}' is not one of {', '.join(PRECISION_CHOICES)}")
+    if device.type != "cpu":
+        if name == "bf16":
+            raise UserError(f"--precision bf16 is for CPUs; on {device.type} use fp32 or auto")
+        return "fp32"
+    return ("bf16" if has_bf16_units(device) else "fp32") if name == "auto" else name
 
 
 def _origin(fitted: dict[str, Any], backend: str, point: str) -> str:

@@ -7,6 +7,7 @@ from helpers.parity import SUBNET, SUPERNET, arrays
 
 import etdnn
 from etdnn.data.audio import BadAudio, read_audio
+from etdnn.deploy import fast, runtime
 from etdnn.deploy.audio import REST_SECONDS, WHOLE_SECONDS, WINDOW_SECONDS, file_windows, merge_rest, prepare_wave
 from etdnn.deploy.published import import_checkpoint
 from etdnn.embed.extract import embed_features
@@ -35,11 +36,12 @@ def test_embedding_is_that_of_the_recipe(model, tmp_path):
     path = write(tmp_path / "a.wav", noise_wave(2.3))
     features = compute_fbank(read_audio(str(path)), FbankOptions())
     expected = embed_features(model.net, [features], "mean")[0]
-    assert np.array_equal(model.embed_file(path), expected)
+    found = model.embed_file(path)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     wave, rate = soundfile.read(path, dtype="int16")
-    assert np.array_equal(model.embed(wave, rate), expected)
+    assert np.array_equal(model.embed(wave, rate), found)
     wave, rate = soundfile.read(path)
-    assert np.array_equal(model.embed(wave, rate), expected)
+    assert np.array_equal(model.embed(wave, rate), found)
     assert model.embed(wave, rate).dtype == np.float32 and model.embed(wave, rate).shape == (model.dim,)
 
 
@@ -202,6 +204,25 @@ def test_models_that_may_not_be_used(tmp_path):
         etdnn.load_model(save_model(tmp_path / "m.safetensors", frontend=None))
     with pytest.raises(UserError, match="40 features per frame do not fit"):
         etdnn.load_model(save_model(tmp_path / "m.safetensors", frontend={"num_mel_bins": 40}))
+
+
+def test_precisions(model, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav", noise_wave(3))
+    file = save_model(tmp_path / "m.safetensors")
+    monkeypatch.setattr(fast, "MIN_BF16_WEIGHTS", 1)  # the network of the tests is small
+    reduced = etdnn.load_model(file, precision="bf16")
+    exact, found = model.extract_file(path), reduced.extract_file(path)
+    assert (exact.precision, found.precision) == ("fp32", "bf16")
+    assert not np.array_equal(exact.embedding, found.embedding) and cosine(exact.embedding, found.embedding) > 0.9999
+    assert reduced.verify(path, path).precision == "bf16" and reduced.embedding_space == model.embedding_space
+    for units, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(runtime, "has_bf16_units", lambda _, units=units: units)
+        assert etdnn.load_model(file, precision="auto").precision == expected
+    with pytest.raises(UserError, match="--precision 'int8' is not one of fp32, bf16, auto"):
+        etdnn.load_model(file, precision="int8")
+    assert runtime.pick_precision("auto", torch.device("cuda")) == "fp32"
+    with pytest.raises(UserError, match="bf16 is for CPUs"):
+        runtime.pick_precision("bf16", torch.device("cuda"))
 
 
 def test_net_and_metadata_are_there(model):

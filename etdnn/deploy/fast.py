@@ -1,0 +1,275 @@
+"""The one network in the order of computation that CPUs like best: `accelerate(net)`, derived from a `Tdnn`'s weights.
+
+What differs from `Tdnn.forward`, none of it in what is computed:
+
+- Activations are rows (batch * frames, channels), so that a 1x1 convolution is one matrix product; a wider kernel is
+  one too, of rows that hold the kernel's frames side by side.
+- Batch norm after ReLU, scale * max(a, 0) + shift, is max(scale * a + shift, shift), or min where the scale is
+  negative: the scale goes into the weights before it, the shift into the bias, and what remains is one clamp. This
+  holds at the zero-padded edges too, where folding into the convolution that follows would not.
+- A Res2 stage overwrites its own group of channels; the pooling works on slices of channels that fit the cache; large
+  buffers are kept between calls.
+
+With precision `bf16` the operands of the larger products are rounded to bfloat16 (8 bits of mantissa) for the matrix
+units that some CPUs have for it; sums, norms, gates and statistics stay in fp32.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from etdnn.embed.extract import check_calibrated
+from etdnn.errors import UserError
+from etdnn.model.arch import RES2_SCALE
+from etdnn.model.tdnn import AttentiveStatistics, Block, ConvReluNorm, Tdnn
+
+PRECISIONS = ("fp32", "bf16")
+MIN_BF16_WEIGHTS = 8192
+"""Products of fewer weights stay in fp32: a bf16 call costs about 20 us before it multiplies anything."""
+POOLING_CHANNELS = 512
+"""Channels that are pooled together: 3 s of them take 600 KB."""
+KEPT_BYTES = 1 << 26
+"""Buffers of calls that needed more (about half a minute at the largest size) are freed after the call."""
+
+
+def accelerate(net: Tdnn, precision: str = "fp32") -> "FastTdnn":
+    """Return a module that computes what `net` does in eval mode, (batch, in_feats, frames) to (batch, embedding).
+
+    fp32: equal to 1e-5 of the embedding's values; bf16: cosine above 0.9999. Weights are copied to the CPU, later
+    changes of `net` do not count. UserError for an unknown precision and for an uncalibrated net.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision '{precision}' is not one of {', '.join(PRECISIONS)}")
+    check_calibrated(net, "accelerate")
+    with torch.no_grad():
+        return FastTdnn(copy.deepcopy(net).cpu().float().eval(), torch.bfloat16 if precision == "bf16" else torch.float)
+
+
+class Workspace:
+    """Buffers that outlive a call, by name; fresh memory would cost as much as some of the layers."""
+
+    def __init__(self):
+        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def take(self, name: str, *shape: int, dtype: torch.dtype = torch.float) -> Tensor:
+        """Return an uninitialised tensor, valid until the same name is taken again."""
+        size = math.prod(shape)
+        buffer = self.buffers.get((name, dtype))
+        if buffer is None or buffer.numel() < size:
+            buffer = self.buffers[name, dtype] = torch.empty(size, dtype=dtype)
+        return buffer[:size].view(shape)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that is held."""
+        return sum(buffer.nbytes for buffer in self.buffers.values())
+
+
+class Product(nn.Module):
+    """Rows (n, inputs) to (n, outputs): `activation(x @ weight.T + bias)`, activation being none, relu or tanh."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, activation: str = "none"):
+        super().__init__()
+        self.dtype = dtype if weight.numel() >= MIN_BF16_WEIGHTS else torch.float
+        self.activation = activation
+        self.register_buffer("weight", weight.contiguous())
+        self.register_buffer("bias", bias)
+        self._bf16: Callable[[Tensor], Tensor] | None = None
+
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return `out` with the result; without `out` new rows of the product's own type."""
+        x = x.to(self.dtype)
+        if self.dtype == torch.float:
+            operands = (x, self.weight.t())
+            result = torch.mm(*operands, out=out) if self.bias is None else torch.addmm(self.bias, *operands, out=out)
+            return _activate(result, self.activation)
+        if self._bf16 is None:
+            self._bf16 = bf16_product(self.weight, self.bias, self.activation)
+        result = self._bf16(x)
+        return result if out is None else out.copy_(result)
+
+    def __getstate__(self) -> dict:
+        """Copies make their own packed weights."""
+        return {**self.__dict__, "_bf16": None}
+
+
+def bf16_product(weight: Tensor, bias: Tensor | None, activation: str) -> Callable[[Tensor], Tensor]:
+    """Return the function from bf16 rows to bf16 rows, weights packed once where this PyTorch has oneDNN's product."""
+    weight, bias = weight.bfloat16(), None if bias is None else bias.bfloat16()
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+        torch.ops.mkldnn._linear_pointwise(weight[:1].clone(), packed, bias, activation, [], "")
+    except (AttributeError, RuntimeError):
+        return lambda x: _activate(F.linear(x, weight, bias), activation)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "")
+
+
+def _activate(x: Tensor, activation: str) -> Tensor:
+    return x if activation == "none" else getattr(torch, f"{activation}_")(x)
+
+
+class Layer(nn.Module):
+    """A `ConvReluNorm` as a product and a clamp."""
+
+    def __init__(self, layer: ConvReluNorm, dtype: torch.dtype):
+        super().__init__()
+        (self.kernel,), (self.dilation,) = layer.conv.kernel_size, layer.conv.dilation
+        norm = layer.norm
+        scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+        shift = norm.bias.double() - norm.running_mean.double() * scale
+        weight = (layer.conv.weight.double() * scale[:, None, None]).transpose(1, 2).flatten(1)
+        self.product = Product(weight.float(), shift.float(), dtype)
+        infinity = torch.full_like(shift, torch.inf)
+        self.register_buffer("low", torch.where(scale >= 0, shift, -infinity).float())
+        high = torch.where(scale >= 0, infinity, shift).float()
+        self.register_buffer("high", high if (scale < 0).any() else None)
+
+    @property
+    def reach(self) -> int:
+        """Frames that the kernel looks to either side."""
+        return (self.kernel - 1) // 2 * self.dilation
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """Rows (n, kernel * inputs) to `out`, rows (n, outputs)."""
+        return torch.clamp(self.product(x, out), self.low, self.high, out=out)
+
+
+class Frames:
+    """The input of a wider kernel: (batch, frames, channels) in the midst of zeros, unfolded to rows."""
+
+    def __init__(self, space: Workspace, name: str, batch: int, frames: int, channels: int, layer: Layer):
+        reach = layer.reach
+        padded = space.take(f"{name} padded", batch, frames + 2 * reach, channels)
+        self.centre = padded[:, reach : reach + frames]
+        self.rows = padded.flatten(0, 1)
+        self.unfolded = self.windows = None
+        if layer.kernel > 1:
+            padded[:, :reach].zero_()
+            padded[:, reach + frames :].zero_()
+            shape = (batch, frames, layer.kernel, channels)
+            steps = (padded.stride(0), channels, layer.dilation * channels, 1)
+            self.windows = padded.as_strided(shape, steps)
+            self.unfolded = space.take(f"{name} unfolded", *shape)
+            self.rows = self.unfolded.view(batch * frames, layer.kernel * channels)
+
+    def unfold(self) -> Tensor:
+        """Return what stands in `centre` as rows (batch * frames, kernel * channels)."""
+        if self.unfolded is not None:
+            self.unfolded.copy_(self.windows)
+        return self.rows
+
+
+class FastBlock(nn.Module):
+    """An SE-Res2 `Block`."""
+
+    def __init__(self, block: Block, dtype: torch.dtype):
+        super().__init__()
+        self.first, self.last, self.se = Layer(block.first, dtype), Layer(block.last, dtype), block.se
+        self.stages = nn.ModuleList(Layer(stage, dtype) for stage in block.res2.stages)
+
+    def forward(self, x: Tensor, total: Tensor, space: Workspace) -> Tensor:
+        """Rows (batch * frames, channels) and the running sum (batch, frames, channels) to the block's output + sum."""
+        batch, frames, channels = total.shape
+        inner = self.first.product.weight.shape[0]
+        hidden = self.first(x, space.take("inner", batch * frames, inner))
+        group = inner // RES2_SCALE
+        rows, grids = hidden.split(group, 1), hidden.view(batch, frames, inner).split(group, 2)
+        inputs = Frames(space, "res2", batch, frames, group, self.stages[0])
+        for index, stage in enumerate(self.stages):
+            if index:
+                torch.add(grids[index], grids[index - 1], out=inputs.centre)
+            else:
+                inputs.centre.copy_(grids[0])
+            stage(inputs.unfold(), rows[index])
+        y = self.last(hidden, space.take("outer", batch * frames, channels)).view(total.shape)
+        gates = torch.sigmoid(self.se.excite(F.relu(self.se.squeeze(y.mean(dim=1)))))
+        return torch.addcmul(total, y, gates.unsqueeze(1), out=y)
+
+
+class FastPooling(nn.Module):
+    """`AttentiveStatistics` of the aggregation's rows."""
+
+    def __init__(self, pooling: AttentiveStatistics, dtype: torch.dtype):
+        super().__init__()
+        self.down = Product(pooling.down.weight.squeeze(2), None, dtype, "tanh")
+        parts = pooling.up.weight.squeeze(2).split(POOLING_CHANNELS)
+        self.up = nn.ModuleList(Product(part, None, dtype) for part in parts)
+
+    def forward(self, x: Tensor, batch: int, space: Workspace) -> Tensor:
+        """Rows (batch * frames, channels) to (batch, 2 * channels): means, then deviations."""
+        hidden = self.down(x)
+        means, squares = [], []
+        for up, part in zip(self.up, x.split(POOLING_CHANNELS, 1), strict=True):
+            shape = (batch, len(x) // batch, part.shape[1])
+            weights = up(hidden, space.take("weights", *part.shape)).view(shape)
+            values = part.view(shape)
+            if values.dtype != torch.float:
+                values = space.take("values", *shape).copy_(values)
+            weights.sub_(weights.amax(dim=1, keepdim=True)).exp_()
+            weights.div_(weights.sum(dim=1, keepdim=True))
+            means.append(weights.mul_(values).sum(dim=1))
+            squares.append(weights.mul_(values).sum(dim=1))
+        mean = torch.cat(means, dim=1)
+        variance = torch.cat(squares, dim=1) - mean * mean
+        return torch.cat([mean, variance.clamp(min=1e-9).sqrt()], dim=1)
+
+
+class FastTdnn(nn.Module):
+    """What `accelerate` returns; `precision` says which one was asked for. No gradients."""
+
+    def __init__(self, net: Tdnn, dtype: torch.dtype):
+        super().__init__()
+        self.arch, self.calibrated = net.arch, net.calibrated
+        self.precision = "fp32" if dtype == torch.float else "bf16"
+        self.stem = Layer(net.stem, dtype)
+        self.blocks = nn.ModuleList(FastBlock(block, dtype) for block in net.blocks)
+        self.aggregation = Product(net.aggregation.weight.squeeze(2), None, dtype, "relu")
+        self.pooling = FastPooling(net.pooling, dtype)
+        self.pooling_norm, self.embedding, self.embedding_norm = net.pooling_norm, net.embedding, net.embedding_norm
+        self._spaces: list[Workspace] = []
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_feats, frames) to (batch, embedding)."""
+        # taken from a list and put back, so that threads never share one
+        try:
+            space = self._spaces.pop()
+        except IndexError:
+            space = Workspace()
+        pooled = self.pooling(self._aggregated(x.float(), space), len(x), space)
+        if space.bytes <= KEPT_BYTES:
+            self._spaces.append(space)
+        return self.embedding_norm(self.embedding(self.pooling_norm(pooled)))
+
+    def _apply(self, fn, recurse: bool = True) -> nn.Module:
+        """Refuse what `.to` and its like would change: weights are laid out for fp32 buffers on the CPU."""
+        probe = fn(torch.zeros(1))
+        if probe.device.type != "cpu" or probe.dtype != torch.float:
+            raise UserError(
+                f"an accelerated network stays in float32 on the CPU, not {probe.dtype} on {probe.device.type}; "
+                "move the Tdnn it was made from"
+            )
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict:
+        """Copies have their own buffers."""
+        return {**self.__dict__, "_spaces": []}
+
+    def _aggregated(self, x: Tensor, space: Workspace) -> Tensor:
+        batch, in_feats, frames = x.shape
+        channels, rows = self.arch.widths[0], batch * frames
+        inputs = Frames(space, "stem", batch, frames, in_feats, self.stem)
+        inputs.centre.copy_(x.transpose(1, 2))
+        x = self.stem(inputs.unfold(), space.take("total", rows, channels))
+        total = x.view(batch, frames, channels)
+        outputs = space.take("outputs", rows, self.arch.depth * channels, dtype=self.aggregation.dtype)
+        for block, output in zip(self.blocks, outputs.split(channels, 1), strict=True):
+            y = block(x, total, space)
+            x = output.copy_(y.flatten(0, 1))
+            total += y
+        own = self.aggregation.dtype != torch.float
+        return self.aggregation(outputs, None if own else space.take("aggregated", rows, self.arch.cat))
