@@ -41,6 +41,7 @@ memory_budget=
 phase=
 calibration_crops=6000
 finetune=false
+licence=
 trials=()
 defaults
 
@@ -56,7 +57,7 @@ Stages:
   5  derive each subnet (and the largest): batch norm re-estimated   -> $expdir/subnet/BUDGET/model.safetensors
   6  embeddings of test, dev and cohort                              -> $expdir/subnet/BUDGET/embeddings
   7  scores, EER, minDCF                                             -> $expdir/results.tsv
-  8  report                                                          -> $expdir/report/report.md
+  8  export of each subnet (ONNX, model card), report                -> $expdir/subnet/BUDGET/export, $expdir/report
 
 Options (dashes or underscores; default in brackets):
   --stage N             first stage to run [$stage]
@@ -76,9 +77,9 @@ Options (dashes or underscores; default in brackets):
   --memory-budget LIST  peak activation memory of 3 s, one or several: \"4MB\"
   --phase NAME          search the supernet as this phase left it [the last phase]
   --calibration-crops N training crops on which stage 5 measures batch norm, at most one per utterance [$calibration_crops]
-  --finetune true       train each derived subnet on, as section finetune of the training configuration says [$finetune]
   --trials LIST         a trial list (repeatable): by file, stage 0 takes it in where the corpus leaves that to the user;
                         by name, stage 7 scores only the lists named [all of $datadir/test]
+  --licence TEXT        licence of the corpus, for the model cards [${licence:-not stated}]
   --expdir DIR          models and results [$expdir]
   --datadir DIR         data directories [$datadir]
   --featdir DIR         features [$featdir]
@@ -186,8 +187,12 @@ if begin 7 "scores"; then
   done
 fi
 
-if begin 8 "report"; then
+if begin 8 "export and report"; then
   need 7 "$expdir/results.tsv"
+  for name in "${BUDGETS[@]}"; do
+    need 5 "$expdir/subnet/$name/model.safetensors"
+    run local/export.sh --cmd "$train_cmd" "${COMMON[@]}" --title "$TITLE" --licence "$licence" "$datadir" "$expdir" "$name"
+  done
   run local/report.sh ${REPORT_OPTIONS[@]+"${REPORT_OPTIONS[@]}"} --title "$TITLE" "$datadir" "$expdir"
 fi
 

@@ -6,7 +6,7 @@
 #   bash run.sh --help                                 all options
 #
 # Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
-#         4 search, 5 derive, 6 embed, 7 score, 8 report.
+#         4 search, 5 derive, 6 embed, 7 score, 8 export and report.
 set -euo pipefail
 EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -25,6 +25,7 @@ PREPARE_HELP="\
 # shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/cnceleb
+  licence="CN-Celeb (OpenSLR 82): CC BY-SA 4.0"
   DEFAULT_MACS_BUDGET="204M 571M"
   cnceleb=
   cnceleb2=

@@ -6,7 +6,7 @@
 # nothing about real speech. Search space: the published one scaled down by four (conf/space.yaml).
 #
 # Stages: 0 corpus and data directories, 1 copies and features, 2 largest network, 3 progressive phases,
-#         4 search, 5 derive, 6 embed, 7 score, 8 report.
+#         4 search, 5 derive, 6 embed, 7 score, 8 export and report.
 #
 #   bash run.sh                                 everything; ends with a table
 #   bash run.sh --stage 4 --macs-budget 30M     another budget from the supernet that is trained
@@ -32,6 +32,7 @@ defaults() {
   nj=2
   num_ranks=2
   calibration_crops=1000
+  licence="synthetic speech: no recordings of people; voices of espeak-ng (GPL-3.0-or-later)"
   DEFAULT_MACS_BUDGET="20M 50M"
   corpus=corpus
   train_speakers=160

@@ -10,7 +10,7 @@
 # training), on which the search selects. Without --musan and --rirs, synthetic noises and rooms are used.
 #
 # Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
-#         4 search, 5 derive, 6 embed, 7 score, 8 report.
+#         4 search, 5 derive, 6 embed, 7 score, 8 export and report.
 set -euo pipefail
 EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 

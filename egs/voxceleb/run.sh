@@ -9,7 +9,7 @@
 # VoxCeleb2; VoxCeleb1 is never looked at before stage 7. Space and training are the published ones.
 #
 # Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
-#         4 search, 5 derive, 6 embed, 7 score, 8 report.
+#         4 search, 5 derive, 6 embed, 7 score, 8 export and report.
 set -euo pipefail
 EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -32,6 +32,7 @@ REPORT_OPTIONS=(--published true)
 # shellcheck disable=SC2034  # each is an option
 defaults() {
   expdir=exp/voxceleb
+  licence="VoxCeleb: CC BY 4.0 for the annotations; the recordings belong to the owners of the videos"
   DEFAULT_MACS_BUDGET="204M 571M 1.45G"
   voxceleb1=
   voxceleb2=

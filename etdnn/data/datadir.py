@@ -250,6 +250,20 @@ class DataDir:
             previous = speaker
 
 
+def count_set(folder: str | Path) -> tuple[int, int, float]:
+    """Return speakers, utterances and hours of a data directory (hours of originals and copies alike)."""
+    folder, speakers, utterances = Path(folder), set(), 0
+    with (folder / "utt2spk").open(encoding="utf-8") as lines:
+        for line in lines:
+            speakers.add(line.split()[1])
+            utterances += 1
+    seconds = 0.0
+    if (folder / "utt2dur").is_file():
+        with (folder / "utt2dur").open(encoding="utf-8") as lines:
+            seconds = sum(float(line.split()[1]) for line in lines)
+    return len(speakers), utterances, seconds / 3600
+
+
 def _is(kind: type, text: str) -> bool:
     try:
         kind(text)

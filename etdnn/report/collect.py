@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from etdnn.data.datadir import count_set
 from etdnn.errors import UserError
 from etdnn.scoring.results import read_results
 
@@ -59,20 +60,6 @@ def collect(title: str, data: str | Path, experiment: str | Path) -> Report:
         searches=read_searches(experiment),
         provenance=Provenance(git_revision(), versions(), read_commands(experiment), read_configurations(experiment)),
     )
-
-
-def count_set(folder: Path) -> tuple[int, int, float]:
-    """Return speakers, utterances and hours of a data directory (hours of originals and copies alike)."""
-    speakers, utterances = set(), 0
-    with (folder / "utt2spk").open(encoding="utf-8") as lines:
-        for line in lines:
-            speakers.add(line.split()[1])
-            utterances += 1
-    seconds = 0.0
-    if (folder / "utt2dur").is_file():
-        with (folder / "utt2dur").open(encoding="utf-8") as lines:
-            seconds = sum(float(line.split()[1]) for line in lines)
-    return len(speakers), utterances, seconds / 3600
 
 
 def read_searches(experiment: Path) -> list[Search]:

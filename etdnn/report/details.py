@@ -1,5 +1,6 @@
 """Tables beside the main one, and the command lines that made them, as the logs of the stages hold them."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from etdnn.report.tables import Table
 LOGS = {
     "results": ["subnet/*/log/score.log"],
     "search": ["search/log/search.1.log", "search/log/evaluate.1.*.log"],
+    "export": ["subnet/*/log/export.log"],
     "scores": ["subnet/*/log/derive.log", "subnet/*/embeddings/log/*.log"],
     "training": ["*/log/train.log"],
 }
+
+
+EXPORT_NUMBERS = (("ms", ".2f"), ("cosine", ".5f"), ("eer", ".3f"))
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,8 @@ class Details:
 
     results: list[tuple[str, Table]]
     search: list[tuple[str, Table]]
+    export: list[tuple[str, Table]]
+    export_about: str
     scores: list[tuple[str, Table]]
     training: list[tuple[str, Table]]
     commands: dict[str, list[str]]
@@ -30,9 +37,12 @@ class Details:
 def read_details(report: Report) -> Details:
     """Gather the tables of an experiment; those without files are left out."""
     experiment = Path(report.experiment)
+    exports, about = _exports(experiment, report.results)
     return Details(
         results=_costs(report.results),
         search=_fronts(experiment),
+        export=exports,
+        export_about=about,
         scores=_thresholds(experiment, report.results),
         training=_phases(experiment),
         commands={section: log_commands(experiment, patterns) for section, patterns in LOGS.items()},
@@ -90,6 +100,19 @@ def _thresholds(experiment: Path, rows: list[dict[str, str]]) -> list[tuple[str,
                               f"{100 * point['false_accept']:.3f}"])  # fmt: skip
     header = ["budget", "back-end", "threshold", "score", "misses on dev %", "false accepts on dev %"]
     return [("Decision thresholds, from dev", Table.make(header, cells, right=header[3:]))] if cells else []
+
+
+def _exports(experiment: Path, rows: list[dict[str, str]]) -> tuple[list[tuple[str, Table]], str]:
+    """Return the ONNX files of each budget (size; ms, cosine, EER of those compared), and how that was measured."""
+    cells, about = [], ""
+    for budget in dict.fromkeys(row["budget"] for row in rows):
+        path = experiment / "subnet" / budget / "export" / "precisions.json"
+        for row in json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ():
+            about = row.get("about", about)
+            numbers = [f"{row[key]:{form}}" if key in row else "" for key, form in EXPORT_NUMBERS]
+            cells.append([budget, row["file"], row["precision"], f"{row['bytes'] / 1e6:.2f}", *numbers])
+    header = ["budget", "file", "precision", "MB", "ms for 3 s", "cosine", "EER %"]
+    return ([("ONNX files", Table.make(header, cells, right=header[3:]))], about) if cells else ([], "")
 
 
 def _phases(experiment: Path) -> list[tuple[str, Table]]:

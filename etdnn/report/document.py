@@ -24,12 +24,13 @@ def render(report: Report) -> str:
 def results_table(rows: Sequence[Mapping[str, str]]) -> Table:
     """Return the main table: a row per budget, trial list and back-end, by MACs."""
     numbers = ["MACs", "params", "EER %", "minDCF(0.01)", "minDCF(0.05)"]
-    header = ["budget", "arch", "MACs", "params", "trials", "back-end", "EER %", "95 %", "minDCF(0.01)", "minDCF(0.05)"]
+    # what is looked for stands first: a phone shows the left of a table
+    header = ["budget", "trials", "back-end", "EER %", "95 %", "minDCF(0.01)", "minDCF(0.05)", "MACs", "params", "arch"]
     cells = [
         [
-            row["budget"], row["arch"], show_count(int(row["macs"])), show_count(int(row["params"])), row["trials"],
-            row["backend"], row["eer"], f"{row['eer_low']} to {row['eer_high']}" if row["eer_low"] else "",
-            row["mindcf_0.01"], row["mindcf_0.05"],
+            row["budget"], row["trials"], row["backend"], row["eer"],
+            f"{row['eer_low']} to {row['eer_high']}" if row["eer_low"] else "", row["mindcf_0.01"], row["mindcf_0.05"],
+            show_count(int(row["macs"])), show_count(int(row["params"])), row["arch"],
         ]
         for row in rows
     ]  # fmt: skip

@@ -12,10 +12,13 @@ from etdnn.report.drawing import Picture
 from etdnn.report.style import STYLE
 from etdnn.report.tables import Table
 
+LONG = 20
+"""Tables of more rows scroll in a window of their own."""
 HEADINGS = {
     "results": "Results",
     "search": "Search",
     "networks": "Networks",
+    "export": "Export",
     "scores": "Scores and thresholds",
     "training": "Training",
     "data": "Data",
@@ -31,6 +34,7 @@ def render_page(
         "results": _results(report, details),
         "search": _search(report, details),
         "networks": "",
+        "export": _export(details),
         "scores": _scores(details),
         "training": _tables(details.training) + _commands(details.commands.get("training", [])),
         "data": _data(report.data),
@@ -81,7 +85,8 @@ def table(content: Table, caption: str = "") -> str:
     )
     said = f"<caption>{escape(caption)}</caption>" if caption else ""
     body = f"<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody>"
-    return f'\n<div class="wide" tabindex="0"><table>{said}{body}</table></div>'
+    long = " long" if len(content.rows) > LONG else ""
+    return f'\n<div class="wide{long}" tabindex="0"><table>{said}{body}</table></div>'
 
 
 def _results(report: Report, details: Details) -> str:
@@ -103,7 +108,8 @@ def _search(report: Report, details: Details) -> str:
     if not report.searches:
         return ""
     words = "".join(
-        f"<h3>{escape(search.budget)}: <code>{escape(search.arch)}</code></h3>{_block(search.summary)}"
+        f"<h3>{escape(search.budget)}: <code>{escape(search.arch)}</code></h3>"
+        + _folded("what the search did and found", search.summary)
         for search in report.searches
     )
     return (
@@ -121,6 +127,13 @@ def _data(counts: Mapping[str, tuple[int, int, float]]) -> str:
 
 def _scores(details: Details) -> str:
     return _tables(details.scores) + _commands(details.commands.get("scores", []))
+
+
+def _export(details: Details) -> str:
+    if not details.export:
+        return ""
+    about = f"<p>{escape(details.export_about)}</p>" if details.export_about else ""
+    return _tables(details.export) + about + _commands(details.commands.get("export", []))
 
 
 def _provenance(report: Report) -> str:

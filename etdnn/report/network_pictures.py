@@ -41,7 +41,7 @@ def architecture_pictures(subnets: dict[str, tuple[str, int, int]], title: str) 
         return [
             finish(
                 figure, "architectures", f"Chosen subnets of {title}", f"Bars per layer of each subnet. {words}.",
-                "Height: channels; in the bar: kernel (k) and dilation (d). Every block takes in and gives out as many "
+                "Height and number: channels; kernel (k), dilation (d). Every block takes in and gives out as many "
                 "channels as the stem has; its bar is the width inside. Dashed: the largest network shown.",
             )
         ]  # fmt: skip
@@ -62,18 +62,20 @@ def _draw_network(axes, layers: list[tuple[str, int, str]], outline: list[tuple[
     top = max(size for _, size, _ in [*layers, *outline])
     for name, size, _ in outline:
         axes.bar(names.index(name), size, width=0.72, fill=False, edgecolor="#9aa1aa", linestyle="--", linewidth=0.8)
+    outlines = {name: size for name, size, _ in outline}
     for name, size, text in layers:
         place = names.index(name)
         axes.bar(place, size, width=0.72, color=paint, alpha=0.85)
         inside = size > 0.5 * top
         above = str(size) if inside else f"{size}\n{text}"
-        axes.text(place, size + 0.04 * top, above, ha="center", va="bottom", fontsize=9, linespacing=1.1,
+        clear = size if inside else max(size, outlines.get(name, 0))  # above the dashed line, too
+        axes.text(place, clear + 0.04 * top, above, ha="center", va="bottom", fontsize=9, linespacing=1.1,
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
         if inside:
             axes.text(place, size / 2, text, ha="center", va="center", fontsize=9, color="white")
     axes.set_xticks(range(len(names)), names, fontsize=9)
     axes.set_yticks([])
-    axes.set_ylim(0, 1.25 * top)
+    axes.set_ylim(0, 1.3 * top)
     axes.grid(False)
     axes.spines["left"].set_visible(False)
 

@@ -24,10 +24,12 @@ figure { margin: 0; padding: 0.75rem; max-width: 40rem; background: var(--card);
 figure h3 { margin-top: 0; }
 figure img { display: block; width: 100%; height: auto; border-radius: 4px; }
 figcaption { margin-top: 0.5rem; font-size: 0.875rem; color: var(--soft); }
-.wide { overflow-x: auto; margin: 1rem 0; }
+.wide { overflow: auto; margin: 1rem 0; }
+.long { max-height: 26rem; border-bottom: 1px solid var(--line); }
+.long thead th { position: sticky; top: 0; background: var(--ground); }
 table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0 0 0.4rem; font-weight: 600; }
-th, td { padding: 0.3rem 0.7rem; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line);
+th, td { padding: 0.3rem 0.55rem; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line);
   overflow-wrap: normal; }
 th { color: var(--soft); font-weight: 600; }
 tbody tr:hover { background: var(--card); }
@@ -36,5 +38,5 @@ pre { margin: 0.5rem 0; padding: 0.75rem; overflow-x: auto; font-size: 0.8rem; l
   background: var(--card); border: 1px solid var(--line); border-radius: 6px; overflow-wrap: normal; }
 code { font-size: 0.9em; }
 summary { cursor: pointer; padding: 0.35rem 0; color: var(--link); }
-@media print { nav, details:not([open]) { display: none; } figure { break-inside: avoid; } }
+@media print { nav, details:not([open]) { display: none; } .long { max-height: none; } figure { break-inside: avoid; } }
 """

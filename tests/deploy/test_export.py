@@ -12,6 +12,8 @@ import etdnn
 from etdnn.cli import main
 from etdnn.deploy import export as room
 from etdnn.deploy import onnx_example
+from etdnn.deploy.onnx_tools import embed_with, open_session
+from etdnn.deploy.quantise import int8_layers, layer_table, turned
 from etdnn.deploy.wave_front_end import WaveFrontEnd
 from etdnn.errors import UserError
 from etdnn.features.fbank import AUTHORS, FbankOptions, compute_fbank
@@ -33,9 +35,15 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fbank_file(model, tmp_path_factory):
+def exporter(model):
+    waves = [noise_wave(1.5, seed=seed) * 32768 for seed in range(16)]
+    return room.Exporter(model, [compute_fbank(wave, model.frontend) for wave in waves])
+
+
+@pytest.fixture(scope="module")
+def fbank_file(exporter, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "fbank.onnx"
-    made = room.export_onnx(model, path)
+    made = exporter.write(path)
     assert made.largest_difference < 1e-4 and made.lowest_cosine > 0.9999 and made.bytes == path.stat().st_size
     return path
 
@@ -70,14 +78,14 @@ def test_fbank_form_equals_pytorch(model, fbank_file, batch, seconds):
     x = torch.randn(batch, int(seconds * 100), 80) * 3 + 10
     with torch.no_grad():
         expected = model.net((x - x.mean(1, keepdim=True)).transpose(1, 2)).numpy()
-    found = room.open_session(fbank_file).run(None, {"x": x.numpy()})[0]
+    found = open_session(fbank_file).run(None, {"x": x.numpy()})[0]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.237, 3])
 def test_wave_form_equals_the_runtime(model, wave_file, seconds):
     wave = noise_wave(seconds)
-    found = room.open_session(wave_file).run(None, {"x": wave[None]})[0][0]
+    found = open_session(wave_file).run(None, {"x": wave[None]})[0][0]
     expected = model.embed(wave, RATE)
     assert found @ expected / np.linalg.norm(found) / np.linalg.norm(expected) > 0.9999
 
@@ -96,7 +104,7 @@ def test_sherpa_onnx_takes_the_file(model, fbank_file):
 
 
 def test_metadata(model, fbank_file):
-    properties = room.open_session(fbank_file).get_modelmeta().custom_metadata_map
+    properties = open_session(fbank_file).get_modelmeta().custom_metadata_map
     assert {key: properties[key] for key in ("framework", "sample_rate", "output_dim", "normalize_samples")} == {
         "framework": "wespeaker", "sample_rate": "16000", "output_dim": "192", "normalize_samples": "0",
     }  # fmt: skip
@@ -113,22 +121,57 @@ def test_other_front_ends_are_not_offered_to_sherpa_onnx(tmp_path):
     )
 
 
-def test_a_gap_is_refused_and_keeps_the_old_file(model, fbank_file, tmp_path, monkeypatch):
-    graph = pytest.importorskip("onnx").load(fbank_file)
-    monkeypatch.setattr(room, "build_graph", lambda *_arguments: graph)
+def test_a_gap_is_refused_and_keeps_the_old_file(model, exporter, tmp_path, monkeypatch):
     path = tmp_path / "model.onnx"
     path.write_text("old")
     monkeypatch.setattr(room, "compare", lambda *_arguments: (2e-4, 1.0))
-    with pytest.raises(UserError, match="not written: ONNX differs from PyTorch by 0.0002"):
-        room.export_onnx(model, path)
+    with pytest.raises(UserError, match="not written: ONNX in fp32 differs from PyTorch by 0.0002"):
+        exporter.write(path)
+    monkeypatch.setattr(room, "compare", lambda *_arguments: (0.0, 0.97))
+    with pytest.raises(UserError, match="lowest cosine 0.970000"):
+        exporter.write(path, precision="int8")
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_compare_sees_a_gap(model, fbank_file):
-    wrong = room.FbankForm(model)
-    wrong.kind = "none"
-    difference, cosine = room.compare(model, wrong, fbank_file, "fbank")
-    assert difference > room.TOLERANCE and cosine > room.MIN_COSINE
+    other = etdnn.load_model(model.name)
+    other.metadata["normalisation"] = "none"
+    difference, _cosine = room.compare(other, fbank_file, "fbank", room.CHECKS[:2])
+    assert difference > room.TOLERANCE
+
+
+@pytest.mark.parametrize("precision, gap", [("fp16", 1e-4), ("int8", 0.02)])
+def test_smaller_files_stay_near_the_network(model, exporter, fbank_file, tmp_path, precision, gap):
+    made = exporter.write(tmp_path / "small.onnx", precision=precision)
+    assert made.bytes < (0.75 if precision == "fp16" else 0.9) * fbank_file.stat().st_size
+    features = [compute_fbank(noise_wave(2, seed=seed) * 32768, model.frontend) for seed in range(4)]
+    found = [embed_with(open_session(path), features) for path in (fbank_file, tmp_path / "small.onnx")]
+    assert not np.array_equal(*found) and turned(*found) < gap
+    wave = noise_wave(2)
+    exporter.write(tmp_path / "small.wave.onnx", "wave", precision)
+    session = open_session(tmp_path / "small.wave.onnx")
+    assert turned(session.run(None, {"x": wave[None]})[0], model.embed(wave, RATE)[None]) < gap
+    assert json.loads(session.get_modelmeta().custom_metadata_map["etdnn"])["precision"] == precision
+
+
+def test_layers_that_int8_harms_stay_in_float(exporter):
+    proto, features = exporter.graph("fbank", "fp32"), exporter.features
+    _graph, layers = int8_layers(proto, features)
+    assert {layer.name for layer in layers} == {
+        "stem", "blocks.0.first", "blocks.0.res2", "blocks.0.last", "blocks.0.se", "aggregation", "pooling",
+        "embedding",
+    }  # fmt: skip
+    limit = float(np.median([layer.deviation for layer in layers]))
+    partly, layers = int8_layers(proto, features, limit)
+    kept = {layer.name: layer.int8 for layer in layers}
+    assert any(kept.values()) and not all(kept.values())
+    stored = {tensor.name: tensor.data_type for tensor in partly.graph.initializer}
+    assert ("net.embedding.weight" in stored) is not kept["embedding"]
+    assert "kept as" in layer_table(layers) and layer_table(layers).count("float") == list(kept.values()).count(False)
+    with pytest.raises(UserError, match="every layer alone"):
+        int8_layers(proto, features, -1.0)
+    with pytest.raises(UserError, match="at least 16 utterances"):
+        int8_layers(proto, features[:3])
 
 
 def test_example_runs_without_torch(model, wave_file, tmp_path):

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STAGES = ("prepare_toy", "make_features", "train_phase", "search", "derive", "embed", "score", "report")
+STAGES = ("prepare_toy", "make_features", "train_phase", "search", "derive", "embed", "score", "export", "report")
 
 STAGE = """#!/usr/bin/env bash
 set -euo pipefail

@@ -1,0 +1,174 @@
+"""A folder with everything of one model that travels: ONNX files, an example, the model card."""
+
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etdnn.data.ark import FeatureReader
+from etdnn.data.datadir import DataDir, count_set
+from etdnn.data.outputs import building
+from etdnn.deploy import onnx_example
+from etdnn.deploy.export import FORMS, Exporter
+from etdnn.deploy.model_card import model_card
+from etdnn.deploy.onnx_tools import embed_with, need, open_session
+from etdnn.deploy.quantise import layer_table, turned
+from etdnn.deploy.runtime import Embedder, load_model
+from etdnn.embed.extract import check_frontend
+from etdnn.errors import UserError
+from etdnn.files import write_text
+from etdnn.model.checkpoint import read_subnet, save_subnet
+from etdnn.model.latency import machine_name
+from etdnn.scoring.backends import Scorer
+from etdnn.scoring.embeddings import Embeddings
+from etdnn.scoring.metrics import Curve
+from etdnn.seeding import numpy_generator
+
+EXTRA = ("onnx", "onnxruntime", "onnxscript")
+CALIBRATION_UTTERANCES = 64
+CALIBRATION_FRAMES = 400
+SETS = ("train", "dev", "test")
+ROUNDS = 15
+
+
+def missing_packages() -> list[str]:
+    """Return the packages of the extra `onnx` that are not installed."""
+    return [name for name in EXTRA if find_spec(name) is None]
+
+
+def note_corpus(path: str | Path, title: str, licence: str, data: str | Path | None) -> None:
+    """Write into the model file what it was trained on, where that is not what stands there."""
+    net, metadata = read_subnet(path)
+    corpus: dict[str, Any] = {"title": title, "licence": licence}
+    if data is not None:
+        folders = {name: Path(data) / name for name in SETS}
+        corpus["sets"] = {
+            name: list(count_set(folder)) for name, folder in folders.items() if (folder / "utt2spk").is_file()
+        }
+    if metadata.get("corpus") != corpus:
+        save_subnet(path, net, {**metadata, "corpus": corpus})
+
+
+def calibration_features(data: str | Path, model: Embedder, seed: int = 0) -> list[np.ndarray]:
+    """Return features of up to 64 utterances of a data directory, 4 s each at most: a seeded draw."""
+    folder = DataDir(data)
+    check_frontend(model.metadata["frontend"], folder.frontend, folder.path)
+    reader = FeatureReader(folder.path / "feats.scp")
+    order = numpy_generator(seed, "int8 calibration").permutation(len(reader))
+    return [reader.read(int(row))[:CALIBRATION_FRAMES] for row in order[:CALIBRATION_UTTERANCES]]
+
+
+def package(
+    model_path: str | Path,
+    folder: str | Path,
+    *,
+    precisions: Sequence[str] = ("fp32",),
+    data: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Write FOLDER anew: model[.wave][.fp16|.int8].onnx, example.py, MODEL_CARD.md, precisions.json; return the files.
+
+    `data` holds dev (calibrates int8) and test, on whose shortest trial list all precisions are compared. Without the
+    extra `onnx` only the card is written, and a line says so. An earlier folder stays until the new one is complete.
+    """
+    model, folder = load_model(model_path), Path(folder)
+    rows: list[dict[str, Any]] = []
+    with building(folder.parent) as work:
+        new = work / folder.name
+        new.mkdir()
+        if missing := missing_packages():
+            say(f"no ONNX files: {', '.join(missing)} missing; bash tools/install.sh --extras onnx brings them")
+        else:
+            features = calibration_features(Path(data) / "dev", model) if "int8" in precisions and data else []
+            rows = _write_files(model, new, precisions, features, say)
+            rows = measure(new, rows, model, data)
+            write_text(new / "precisions.json", json.dumps(rows, indent=1) + "\n")
+            shutil.copyfile(onnx_example.__file__, new / "example.py")
+        write_text(new / "MODEL_CARD.md", model_card(model.metadata, rows))
+    return rows
+
+
+def _write_files(
+    model: Embedder, folder: Path, precisions: Sequence[str], features: Sequence[np.ndarray], say: Callable
+) -> list[dict[str, Any]]:
+    exporter, rows = Exporter(model, features), []
+    for precision in precisions:
+        for form in FORMS:
+            name = "model" + (".wave" if form == "wave" else "") + ("" if precision == "fp32" else f".{precision}")
+            made = exporter.write(folder / f"{name}.onnx", form, precision)
+            rows.append({"file": f"{name}.onnx", "form": form, "precision": precision, "bytes": made.bytes})
+            far = f"at most {made.largest_difference:.1e}, cosine at least {made.lowest_cosine:.6f}"
+            say(f"{name}.onnx: {made.bytes / 1e6:.2f} MB; differs from PyTorch by {far}")
+        if precision == "int8":
+            write_text(folder / "int8_layers.txt", layer_table(exporter.layers) + "\n")
+            say(layer_table(exporter.layers))
+    return rows
+
+
+def measure(
+    folder: Path, rows: Sequence[Mapping[str, Any]], model: Embedder, data: str | Path | None
+) -> list[dict[str, Any]]:
+    """Return the rows of the fbank files with `ms` (CPU time of 3 s, one thread) and, with `data`, `cosine` and `eer`.
+
+    Timings alternate. The cosine is to the embeddings of the first precision, the mean over the test utterances.
+    """
+    rows = [dict(row) for row in rows]
+    sessions = {row["precision"]: open_session(folder / row["file"]) for row in rows if row["form"] == "fbank"}
+    times = _milliseconds(sessions, model.frontend.dim)
+    tested = _tested(sessions, Path(data) / "test", model) if data else {}
+    about = f"CPU time of one utterance from features, one thread, onnxruntime {need('onnxruntime').__version__}, "
+    about += f"{machine_name()}."
+    if tested:
+        about += f" {tested.pop('about')}"
+    for row in rows:
+        if row["form"] == "fbank":
+            row |= {"ms": times[row["precision"]], **tested.get(row["precision"], {}), "about": about}
+    return rows
+
+
+def _milliseconds(sessions: Mapping[str, Any], bins: int, frames: int = 300) -> dict[str, float]:
+    x = np.random.default_rng(0).standard_normal((1, frames, bins)).astype(np.float32) + 10
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for number in range(ROUNDS + 2):
+        for name, session in sessions.items():
+            began = time.process_time()
+            session.run(None, {"x": x})
+            if number >= 2:
+                times[name].append(1e3 * (time.process_time() - began))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _tested(sessions: Mapping[str, Any], test: Path, model: Embedder) -> dict[str, Any]:
+    """Return precision -> {cosine, eer in percent} on the shortest trial list of `test`, and `about`, what that was."""
+    folder = DataDir(test)
+    check_frontend(model.metadata["frontend"], folder.frontend, folder.path)
+    names = folder.trial_names()
+    if not names:
+        raise UserError(f"{test}: no trials_NAME in it; stage 0 makes trial lists")
+    name = min(names, key=lambda one: ((test / f"trials_{one}").stat().st_size, one))
+    trials, enrolments = folder.trials(name), folder.enrolments(name)
+    reader = FeatureReader(test / "feats.scp")
+    there = set(reader.keys)
+    wanted = {*trials.test, *(part for entry in trials.enrol for part in enrolments.get(entry, [entry]))}
+    ids = sorted(wanted & there)
+    features = [reader.read(reader.index(one)) for one in ids]
+    result: dict[str, Any] = {}
+    reference = None
+    for precision, session in sessions.items():
+        matrix = embed_with(session, features)
+        reference = matrix if reference is None else reference
+        embeddings = Embeddings(ids, matrix)
+        scored = Scorer(embeddings, embeddings, ("cosine",), 0).score(trials, enrolments, allow_missing=True)
+        scores, target = scored.scores["cosine"], scored.trials.target
+        result[precision] = {
+            "cosine": 1 - turned(reference, matrix),
+            "eer": 100 * Curve.of(scores[target], scores[~target]).eer(),
+        }
+    result["about"] = f"EER and cosine to {next(iter(sessions))}: test list {name}, {len(scores)} trials, plain cosine."
+    return result
