@@ -2,24 +2,22 @@
 
 import json
 import shutil
+from bisect import bisect_right
 from itertools import pairwise
 from pathlib import Path
 
+from reading import TableError, is_increasing, read_owners, read_table, table_blocks
 from tables import (
     WHOLE_FILES,
-    TableError,
     building,
-    is_increasing,
     list_files,
     make_parser,
-    read_table,
     recording_files,
     require_directory,
     run_script,
     say,
     speaker_files,
     utterance_files,
-    write_lines,
     write_spk2utt,
     write_table,
 )
@@ -70,31 +68,61 @@ def merge_utterances(target, sources):
         if missing and name not in ("utt2aug", "utt2uniq"):
             say(f"{name} is left out: {missing[0]} has none")
             continue
-        lines = []
-        for source in sources:
-            if source not in missing:
-                ids, values = read_table(source / name)
-            elif name == "utt2uniq":
-                ids = values = read_table(source / "utt2spk")[0]
-            else:
-                continue
-            lines += map("{} {}".format, ids, values)
-            if name == "utt2spk":
-                counts.append(len(ids))
-        lines.sort()  # a blank sorts before all that an id can hold, so this is the order of the ids
-        write_lines(target / name, lines)
-        if name == "utt2spk":
-            ids = [line.split(None, 1)[0] for line in lines]
-            if not is_increasing(ids):
-                refuse_twice(ids, sources)
-            write_spk2utt(target, *read_table(target / name))
+        if name == "utt2uniq":
+            parts = [own_lines(source) if source in missing else table_lines(source / name) for source in sources]
+        else:
+            parts = [table_lines(source / name) for source in sources if source not in missing]
+        written = write_merged(target / name, parts, sources)
+        counts = counts or written
+    write_spk2utt(target, *read_owners(target / "utt2spk"))
     return counts
+
+
+def table_lines(path):
+    """Yield the lines of a table in blocks, as `id value`."""
+    for _, ids, values in table_blocks(path):
+        yield list(map("{} {}".format, ids, values))
+
+
+def own_lines(source):
+    """Yield the lines of a utt2uniq in which every utterance stands for itself."""
+    for _, ids, _ in table_blocks(source / "utt2spk"):
+        yield list(map("{0} {0}".format, ids))
+
+
+def write_merged(path, parts, sources):
+    """Write sorted lines that come in blocks from several places as one sorted table; return how many came from each.
+
+    Raises TableError for an id that comes twice. What is held is a block of each place.
+    """
+    held, counts, before = [[] for _ in parts], [0] * len(parts), ""
+    with path.open("w", encoding="utf-8", newline="\n") as handle:
+        while True:
+            for number, part in enumerate(parts):
+                if not held[number]:
+                    held[number] = next(part, [])
+                    counts[number] += len(held[number])
+            if not any(held):
+                return counts
+            # a blank sorts before all that an id can hold, so the order of the lines is that of the ids
+            bound = min(lines[-1] for lines in held if lines)
+            block = []
+            for number, lines in enumerate(held):
+                cut = bisect_right(lines, bound)
+                block += lines[:cut]
+                held[number] = lines[cut:]
+            block.sort()
+            ids = [line.split(" ", 1)[0] for line in block]
+            if not (before < ids[0] and is_increasing(ids)):
+                refuse_twice([before, *ids], sources)
+            before = ids[-1]
+            handle.write("\n".join(block) + "\n")
 
 
 def refuse_twice(ids, sources):
     """Raise TableError naming the sources of the first id that is there twice."""
     twice = next(left for left, right in pairwise(ids) if left == right)
-    places = [str(source) for source in sources if twice in set(read_table(source / "utt2spk")[0])]
+    places = [str(source) for source in sources if any(twice in ids for _, ids, _ in table_blocks(source / "utt2spk"))]
     raise TableError(f"the utterance {twice} is in {' and in '.join(places)}")
 
 

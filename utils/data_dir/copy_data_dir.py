@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from reading import TableError, read_table
 from restrict import write_part
-from tables import TableError, building, make_parser, read_table, require_directory, run_script, say
+from tables import building, make_parser, require_directory, run_script, say
 from validate_data_dir import validate_written
 
 USAGE = "%(prog)s [--utt-prefix P] [--utt-suffix S] [--spk-prefix P] [--spk-suffix S] SOURCE DESTINATION"

@@ -5,21 +5,17 @@ import shutil
 from pathlib import Path
 
 from lists import change_lists
+from reading import COLUMNS, TableError, is_increasing, read_plain, shorten
 from tables import (
-    COLUMNS,
-    TableError,
     invert,
-    is_increasing,
     list_files,
     make_parser,
-    read_plain,
     recording_files,
     replacing,
     require_directory,
     run_script,
     say,
     select,
-    shorten,
     speaker_files,
     utterance_files,
 )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tables import TableError, read_lines, shorten
+from reading import TableError, read_lines, shorten
 
 CLASSES = ("target", "nontarget")
 

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 from lists import change_lists
+from reading import read_table
 from tables import (
     WHOLE_FILES,
     list_files,
-    read_table,
     recording_files,
     say,
     select,

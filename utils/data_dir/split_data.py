@@ -5,11 +5,10 @@ import os
 import shutil
 from itertools import accumulate, groupby
 
+from reading import TableError, read_table
 from tables import (
     WHOLE_FILES,
-    TableError,
     make_parser,
-    read_table,
     recording_files,
     require_directory,
     run_script,

@@ -4,8 +4,9 @@ import random
 from itertools import accumulate
 from pathlib import Path
 
+from reading import TableError, read_lines, read_table
 from restrict import write_part
-from tables import TableError, building, invert, make_parser, read_lines, read_table, require_directory, run_script, say
+from tables import building, invert, make_parser, require_directory, run_script, say
 
 USAGE = """%(prog)s [--first|--last|--shortest|--speakers|--per-spk] SOURCE NUMBER DESTINATION
        %(prog)s --spk-list FILE | --utt-list FILE SOURCE DESTINATION"""

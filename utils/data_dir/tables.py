@@ -1,36 +1,20 @@
-"""Reading and writing the files of a Kaldi data directory: `id value...` lines, sorted by the bytes of the id.
+"""The scripts' frame, the files of a Kaldi data directory by kind, and their writing; reading.py reads them.
 
 The scripts of utils/ need nothing but bash and python3, so that they also serve outside the installed package.
-Everything is linear in the number of lines and holds one file at a time.
 """
 
 import argparse
 import contextlib
 import gc
-import operator
 import os
 import shutil
 import sys
-from itertools import chain, compress, islice, repeat
+from itertools import compress
 from pathlib import Path
 
-# columns of a line with the id; None: any number from two on
-COLUMNS = {
-    "utt2spk": 2,
-    "utt2session": 2,
-    "utt2dur": 2,
-    "utt2num_frames": 2,
-    "utt2uniq": 2,
-    "utt2lang": 2,
-    "spk2gender": 2,
-    "segments": 4,
-    "reco2dur": 2,
-}
+from reading import TableError, is_increasing
+
 WHOLE_FILES = ("frontend.json", "frame_shift")
-
-
-class TableError(Exception):
-    """A fault in a file, as one line with file and line number."""
 
 
 def run_script(main):
@@ -78,104 +62,6 @@ class Parser(argparse.ArgumentParser):
         """Print the message and exit with 1."""
         print(f"{self.prog}: {message}; --help shows the form", file=sys.stderr)
         sys.exit(1)
-
-
-def numbered_lines(path):
-    """Yield (number, line) of a text file. Raises TableError for bytes that are not UTF-8, zeros, Windows line ends."""
-    number = 0
-    with Path(path).open(encoding="utf-8", newline="\n") as handle:
-        try:
-            for number, line in enumerate(handle, 1):  # noqa: B007, the number is needed after an error
-                if line[-1] != "\n":
-                    raise TableError(f"{path}:{number}: the last line has no end; the file may be cut off")
-                if "\r" in line or "\0" in line:
-                    kind = "a carriage return (Windows line ends?)" if "\r" in line else "a zero byte"
-                    raise TableError(f"{path}:{number}: {kind}")
-                yield number, line[:-1]
-        except UnicodeDecodeError:
-            raise TableError(f"{path}:{first_bad_line(path)}: not UTF-8 text") from None
-
-
-def first_bad_line(path):
-    """Return the number of the first line that is not UTF-8."""
-    with Path(path).open("rb") as handle:
-        for number, line in enumerate(handle, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return 1
-
-
-def read_lines(path):
-    """Return the lines of a text file; errors as in numbered_lines."""
-    return [line for _, line in numbered_lines(path)]
-
-
-def read_table(path, columns=None):
-    """Return (ids, values) of a table: strictly increasing ids, at least two columns, exactly `columns` when given.
-
-    Raises TableError with file and line.
-    """
-    path = Path(path)
-    columns = columns or COLUMNS.get(path.name)
-    ids, values = read_plain(path) if columns in (None, 2) else (None, None)
-    if ids is not None:
-        check_order(path, ids)
-        return ids, values
-    ids, values = [], []
-    for number, line in numbered_lines(path):
-        part = line.split(None, 1)
-        if len(part) != 2 or (columns and len(part[1].split()) != columns - 1):
-            raise TableError(f"{path}:{number}: {malformed(columns, line)}")
-        ids.append(part[0])
-        values.append(part[1].rstrip())
-    check_order(path, ids)
-    return ids, values
-
-
-def read_plain(path):
-    """Return (ids, values) when every line is two words and one blank, which is quick to tell; else (None, None)."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError:
-        return None, None
-    words = text.split()
-    ids, values = words[::2], words[1::2]
-    if (
-        "\0" in text
-        or len(words) % 2
-        or "".join(chain.from_iterable(zip(ids, repeat(" "), values, repeat("\n")))) != text
-    ):
-        return None, None
-    return ids, values
-
-
-def malformed(columns, line):
-    """Return what is wrong with a line that has not as many columns as it should."""
-    expected = f"{columns} columns" if columns else "an id and a value"
-    return f"expected {expected}, found: {shorten(line.strip()) or 'an empty line'}"
-
-
-def is_increasing(ids):
-    """Return whether the strings are strictly increasing."""
-    return all(map(operator.lt, ids, islice(ids, 1, None)))
-
-
-def check_order(path, ids):
-    """Raise TableError unless the ids are strictly increasing by their bytes (as code points, which is the same)."""
-    if is_increasing(ids):
-        return
-    for number, (left, right) in enumerate(zip(ids, islice(ids, 1, None), strict=False), 2):
-        if left == right:
-            raise TableError(f"{path}:{number}: the id {right} is there twice")
-        if left > right:
-            raise TableError(f"{path}:{number}: not sorted: {right} comes after {left} (LC_ALL=C; see fix_data_dir.sh)")
-
-
-def shorten(text, width=80):
-    """Return the text cut to `width` letters."""
-    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 @contextlib.contextmanager

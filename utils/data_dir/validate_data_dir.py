@@ -8,16 +8,14 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from lists import check_lists
+from reading import TableError, read_owners, read_table, shorten, table_blocks
 from tables import (
-    TableError,
     list_files,
     make_parser,
-    read_table,
     recording_files,
     require_directory,
     run_script,
     say,
-    shorten,
     speaker_files,
     utterance_files,
 )
@@ -57,16 +55,16 @@ def validate_written(temporary, destination, no_spk_sort=False):
 
 def validate(directory, arguments):
     """Check everything; return what was found as text. Raises TableError at the first fault."""
-    ids, speakers = read_table(directory / "utt2spk")
+    ids, speakers = read_owners(directory / "utt2spk")
     if not ids:
         raise TableError(f"{directory}/utt2spk: no utterances")
-    known = set(ids)
     check_speakers(directory, ids, speakers, arguments)
     required = [name for name, free in (("wav.scp", arguments.no_wav), ("feats.scp", arguments.no_feats)) if not free]
     for name in required:
         if not (directory / name).is_file():
             raise TableError(f"{directory}/{name}: no such file (--no-{name.split('.')[0]} if that is meant)")
-    names = utterance_files(directory)[1:]
+    names, lists = utterance_files(directory)[1:], list_files(directory)
+    known = set(ids) if lists or not set(PARTIAL).isdisjoint(names) else ()  # at millions of lines worth to do without
     for name in names:
         check_utterances(directory, name, ids, known)
     if (directory / "segments").is_file():
@@ -76,14 +74,13 @@ def validate(directory, arguments):
     for name in recording_files(directory)[1:]:
         read_table(directory / name)
     check_frontend(directory / "frontend.json")
-    lists = list_files(directory)
     check_lists(directory, lists, known)
     return f"{len(ids)} utterances, {len(set(speakers))} speakers; {' '.join(['utt2spk spk2utt', *names, *lists])}"
 
 
 def check_speakers(directory, ids, speakers, arguments):
     """Check utt2spk's order by speaker and that spk2utt says the same."""
-    if not arguments.non_print and not "".join(ids).isprintable():
+    if not arguments.non_print and not all(map(str.isprintable, ids)):
         number = next(index for index, key in enumerate(ids, 1) if not key.isprintable())
         raise TableError(f"{directory}/utt2spk:{number}: a character that cannot be printed (--non-print allows it)")
     if not arguments.no_spk_sort and not all(map(operator.le, speakers, islice(speakers, 1, None))):
@@ -108,19 +105,25 @@ def check_speakers(directory, ids, speakers, arguments):
 
 def check_utterances(directory, name, ids, known):
     """Check one file that has a line per utterance."""
-    path = directory / name
-    found, values = read_table(path)
-    if name not in PARTIAL:
-        check_ids(path, found, ids, "utt2spk")
-    elif not known.issuperset(found):
-        number, key = next((number, key) for number, key in enumerate(found, 1) if key not in known)
-        raise TableError(f"{path}:{number}: {key} is not in utt2spk")
-    if name in ("utt2dur", "utt2num_frames"):
-        check_lengths(path, values, *((float, "seconds") if name == "utt2dur" else (int, "a whole number of frames")))
-    if name == "wav.scp":
-        check_audio(path, values)
-    if name == "utt2aug":
-        check_recipes(directory, values)
+    path, place = directory / name, 0
+    sources = augment_sources(directory) if name == "utt2aug" else ()
+    for first, found, values in table_blocks(path):
+        if name in PARTIAL:
+            if not known.issuperset(found):
+                number, key = next((number, key) for number, key in enumerate(found, first) if key not in known)
+                raise TableError(f"{path}:{number}: {key} is not in utt2spk")
+        elif found != ids[place : place + len(found)]:
+            break
+        place += len(found)
+        if name in ("utt2dur", "utt2num_frames"):
+            kind = (float, "seconds") if name == "utt2dur" else (int, "a whole number of frames")
+            check_lengths(path, first, values, *kind)
+        if name == "wav.scp":
+            check_audio(path, first, values)
+        if name == "utt2aug":
+            check_recipes(path, first, values, sources)
+    if name not in PARTIAL and place != len(ids):
+        check_ids(path, read_table(path)[0], ids, "utt2spk")
 
 
 def check_ids(path, found, expected, reference):
@@ -134,14 +137,14 @@ def check_ids(path, found, expected, reference):
     raise TableError(f"{path}: {min(missing)} of {reference} is missing ({len(missing)} are)")
 
 
-def check_lengths(path, values, convert, kind):
+def check_lengths(path, first, values, convert, kind):
     """Raise TableError for the first value that is no number above zero."""
     try:
         if all(map(math.inf.__gt__, numbers := list(map(convert, values)))) and min(numbers, default=1) > 0:
             return
     except ValueError:
         pass
-    for number, value in enumerate(values, 1):
+    for number, value in enumerate(values, first):
         if not is_positive(value, convert):
             raise TableError(f"{path}:{number}: expected {kind} above zero, found: {value}")
 
@@ -154,11 +157,11 @@ def is_positive(text, convert):
         return False
 
 
-def check_audio(path, values):
+def check_audio(path, first, values):
     """Check the entries of wav.scp without opening any file."""
     if not any(value[0] in "~|" for value in values):
         return
-    for number, value in enumerate(values, 1):
+    for number, value in enumerate(values, first):
         if value[0] == "~":
             raise TableError(f"{path}:{number}: ~ is not expanded; write the path out: {shorten(value)}")
         if value == "|":
@@ -171,7 +174,7 @@ def check_segments(directory):
     recordings = read_table(directory / "wav.scp")[0] if (directory / "wav.scp").is_file() else None
     known = set(recordings or ())
     if recordings:
-        check_audio(directory / "wav.scp", read_table(directory / "wav.scp")[1])
+        check_audio(directory / "wav.scp", 1, read_table(directory / "wav.scp")[1])
     for number, value in enumerate(read_table(path)[1], 1):
         recording, start, end = value.split()
         if recordings is not None and recording not in known:
@@ -184,19 +187,23 @@ def check_segments(directory):
             raise TableError(f"{path}:{number}: expected 0 <= start < end (seconds), found: {start} {end}")
 
 
-def check_recipes(directory, values):
-    """Check the form of utt2aug and that augment.scp has every source that it names."""
+def augment_sources(directory):
+    """Return the ids of augment.scp."""
     path = directory / "augment.scp"
-    sources = set(read_table(path)[0]) if path.is_file() else set()
-    for number, value in enumerate(values, 1):
+    return set(read_table(path)[0]) if path.is_file() else set()
+
+
+def check_recipes(path, first, values, sources):
+    """Check the form of utt2aug and that augment.scp has every source that it names."""
+    for number, value in enumerate(values, first):
         for item in value.split():
             key, equals, setting = item.partition("=")
             if not (key and equals and setting):
-                raise TableError(f"{directory}/utt2aug:{number}: expected key=value, found: {shorten(item)}")
+                raise TableError(f"{path}:{number}: expected key=value, found: {shorten(item)}")
             if key in ("reverb", "noise", "music", "babble"):
                 missing = [name for name in setting.partition("@")[0].split(",") if name not in sources]
                 if missing:
-                    raise TableError(f"{directory}/utt2aug:{number}: {missing[0]} is not in augment.scp")
+                    raise TableError(f"{path}:{number}: {missing[0]} is not in augment.scp")
 
 
 def check_frontend(path):
