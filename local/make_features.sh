@@ -20,6 +20,8 @@ Options:
   --only LIST            features of these directories of <data>, without copies and train_all [all]
   --check N              utterances of each set to read back, -1 for all [200]
   --seed N               seed of every draw [0]
+  --accept-audio BOOL    take the audio of now for the audio that features were made of: after a corpus was moved or
+                         restored, its files have new times although they are the same [false]
   --force BOOL           redo what is up to date [false]"
 
 nj=2
@@ -31,6 +33,7 @@ compression=cm2
 only=
 check=200
 seed=0
+accept_audio=false
 force=false
 . utils/parse_options.sh
 . utils/stamp.sh
@@ -50,10 +53,31 @@ copies_stamp() {
   "$1" "$data/.copies.stamp" "seed $seed" "$augment_config" "${inputs[@]}"
 }
 
-# set_stamp COMMAND DIR: the stamp of one directory's features
+# set_stamp COMMAND DIR [AUDIO]: the stamp of one directory's features; its audio is that of now or the state AUDIO
 set_stamp() {
+  local audio=${3:-}
+  [ -n "$audio" ] || audio=$(python3 -m etdnn audio-state "$2") || fail "the audio of $2 cannot be looked at"
   mapfile -t inputs < <(tables "$2" wav.scp utt2spk utt2aug augment.scp)
-  "$1" "$2/.feats.stamp" "frontend $key compression $compression seed $seed folder $featdir" "${inputs[@]}"
+  "$1" "$2/.feats.stamp" "frontend $key compression $compression seed $seed folder $featdir"$'\n'"audio $audio" \
+    "${inputs[@]}"
+}
+
+# features_current DIR: true if DIR has features that were made of what is there now; says so when only audio is new
+features_current() {
+  local before
+  [ "$force" = false ] && [ -f "$1/feats.scp" ] && [ -f "$1/utt2num_frames" ] && [ -f "$1/frontend.json" ] &&
+    [ -f "$1/.feats.stamp" ] || return 1
+  ! set_stamp stamp_current "$1" || return 0
+  before=$(sed -n 's/^option audio //p' "$1/.feats.stamp")
+  [ -n "$before" ] && set_stamp stamp_current "$1" "$before" || return 1
+  if [ "$accept_audio" = true ]; then
+    echo "$0: the audio of $1 has other sizes or times than when its features were made; accepted"
+    set_stamp stamp_write "$1"
+    return 0
+  fi
+  echo "$0: the audio of $1 has other sizes or times than when its features were made: making them again (a corpus that" \
+    "was only moved or restored: --accept-audio true)"
+  return 1
 }
 
 # claim FOLDER DIR: features of two data directories must not share a folder
@@ -78,8 +102,7 @@ show_progress() {
 make_features() {
   local dir=$1 name=${1##*/} folder parts watcher status=0 prefixes=() job
   folder=$featdir/$key/$name
-  if [ "$force" = false ] && [ -f "$dir/feats.scp" ] && [ -f "$dir/utt2num_frames" ] && [ -f "$dir/frontend.json" ] &&
-    set_stamp stamp_current "$dir"; then
+  if features_current "$dir"; then
     echo "$0: $dir has its features: $(wc -l <"$dir/feats.scp") utterances"
     return
   fi

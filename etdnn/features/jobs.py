@@ -11,6 +11,7 @@ import numpy as np
 
 from etdnn.data.ark import ArkWriter
 from etdnn.data.audio import BadAudio, read_audio
+from etdnn.data.audio_state import audio_state
 from etdnn.data.datadir import DataDir
 from etdnn.errors import UserError
 from etdnn.features.augment import apply_recipe, parse_recipe
@@ -74,12 +75,14 @@ def make_part(
     """Write features of all utterances of data directory `data`; return the number of utterances that have them.
 
     Leaves PREFIX.ark, .scp, .utt2num_frames, .frontend.json, .failed (`utterance reason` of audio that cannot be used,
-    listed and skipped) and, last, .done.json. Does nothing when that says that inputs and options are the same. wav.scp
-    may hold pipes: features are made of the user's own data directories. Raises UserError for bad tables and recipes.
+    listed and skipped) and, last, .done.json. Does nothing when that says that options and inputs (the audio by its
+    sizes and times) are the same. wav.scp may hold pipes: features are made of the user's own data directories. Raises
+    UserError for bad tables and recipes.
     """
     files, started = PartFiles(prefix), time.monotonic()
     inputs = {name: hash_file(data / name) for name in ("wav.scp", "utt2aug", "augment.scp") if (data / name).is_file()}
     stamp = {"version": _VERSION, "frontend": options.key, "compression": compression, "seed": seed, "inputs": inputs}
+    stamp["audio"] = audio_state(data)
     directory = DataDir(data)
     if not force and is_done(files, stamp):
         counts = files.named("utt2num_frames").read_bytes().count(b"\n")

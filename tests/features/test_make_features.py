@@ -100,12 +100,36 @@ def test_killed_stage_goes_on_and_jobs_do_not_matter(egs, repository):
 
     third = stage(egs, repository, "--nj", "2")
     assert third.returncode == 0 and "jobs, logs in" not in third.stdout
+    os.utime(egs / "audio/train00-00.wav", (1e9, 1e9))
+    accepted = stage(egs, repository, "--nj", "2", "--accept-audio", "true")
+    assert accepted.returncode == 0 and "jobs, logs in" not in accepted.stdout
+    assert "audio of data/train has other sizes or times than when its features were made; accepted" in accepted.stdout
+    third = stage(egs, repository, "--nj", "2")
+    assert third.returncode == 0 and "other sizes" not in third.stdout and "jobs, logs in" not in third.stdout
 
     shutil.rmtree(egs / "data/dev")
     fourth = stage(egs, repository, "--nj", "1", "--force", "true")
     assert fourth.returncode == 0, fourth.stderr
     assert features(egs) == broken and len(broken) == 117
     assert not list(egs.glob("fbank/*/*/fbank.2.*")), "parts of an earlier run with more jobs stay"
+
+
+def test_new_audio_under_an_old_path_is_noticed(egs, repository):
+    first = stage(egs, repository, "--nj", "2")
+    assert first.returncode == 0, first.stderr
+    before = features(egs)
+    path = egs / "audio/train00-02.wav"
+    soundfile.write(path, np.random.default_rng(9).normal(0, 0.1, 8000), 16000)
+    os.utime(path, (2e9, 2e9))
+    second = stage(egs, repository, "--nj", "2")
+    assert second.returncode == 0, second.stderr
+    assert "features of 40 utterances of data/train in 2 jobs" in second.stdout
+    assert "data/dev has its features" in second.stdout and "--accept-audio true" in second.stdout
+    after = features(egs)
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {key for key in before if "train00-02" in key} and len(changed) == 4
+    log = next(egs.glob("fbank/*/train/log/make_fbank.2.log")).read_text()
+    assert "done before with the same inputs (20 utterances)" in log, "only the part that holds it is made again"
 
 
 def test_too_much_bad_audio_stops_with_one_line(egs, repository):
