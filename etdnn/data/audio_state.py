@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
-from etdnn.data.datadir import read_table
+from etdnn.errors import UserError
 
 _THREADS = 16
 """Questions to the file system at once: a network disc answers each in a fraction of a millisecond or more."""
@@ -22,17 +23,25 @@ def audio_state(directory: str | Path) -> str:
     a pipe reads otherwise is not seen. Seconds, because network discs keep and show fractions differently. UserError
     without wav.scp.
     """
-    entries: list[str] = []
+    entries: dict[str, None] = {}  # copies of a recording name it again
     for path in (Path(directory) / "wav.scp", Path(directory) / "augment.scp"):
         if path.name == "wav.scp" or path.is_file():
-            entries += dict.fromkeys(read_table(path).values())
-    files = dict.fromkeys(file for entry in entries for file in _files(entry))
-    digest, paths = hashlib.sha256(), iter(files)
+            with _opened(path) as lines:
+                entries |= dict.fromkeys(line.partition(" ")[2].strip() for line in lines)
+    paths = iter(dict.fromkeys(file for entry in entries for file in _files(entry)))
+    digest = hashlib.sha256()
     chunks = iter(lambda: list(islice(paths, _CHUNK)), [])
     with ThreadPoolExecutor(_THREADS) as pool:
         for text in pool.map(_states, chunks):
             digest.update(text)
     return digest.hexdigest()[:16]
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror} (stage 0 makes it)") from None
 
 
 def _files(entry: str) -> Iterable[str]:
