@@ -8,7 +8,7 @@
 # Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
 #         4 search, 5 derive, 6 embed, 7 score, 8 export and report.
 set -euo pipefail
-EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+EGS=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 
 TITLE="CN-Celeb"
 PREPARE=prepare_cnceleb.sh

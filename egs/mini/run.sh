@@ -12,7 +12,7 @@
 #   bash run.sh --stage 4 --macs-budget 30M     another budget from the supernet that is trained
 #   bash run.sh --help                          all options
 set -euo pipefail
-EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+EGS=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 
 TITLE="mini (synthetic speech)"
 PREPARE=prepare_mini.sh

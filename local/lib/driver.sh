@@ -138,13 +138,13 @@ trials_name() {
 
 # check_expdir: say at once if results cannot be written
 check_expdir() {
-  local folder above
+  local folder above reason
   for folder in "$datadir" "$featdir" "$expdir"; do
     above=$folder
     while [ ! -e "$above" ] && [ "$above" != "${above%/*}" ]; do above=${above%/*}; done
     [ ! -e "$above" ] || [ -d "$above" ] || die "$folder cannot be made: $above is a file; give another folder"
   done
-  mkdir -p "$expdir" || die "$expdir cannot be made"
+  reason=$(mkdir -p "$expdir" 2>&1) || die "${reason#mkdir: }"
   [ -w "$expdir" ] || die "$expdir is not writable"
 }
 

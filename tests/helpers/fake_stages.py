@@ -25,7 +25,7 @@ esac
 
 RUN = """#!/usr/bin/env bash
 set -euo pipefail
-EGS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+EGS=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 TITLE="toy"
 PREPARE=prepare_toy.sh
 PREPARE_OPTIONS=(corpus trials)
@@ -65,9 +65,11 @@ class FakeEgs:
         (self.folder / "conf" / "search.yaml").write_text("samples: 10\n")
         (self.folder / "run.sh").write_text(RUN)
 
-    def run(self, *options: str, cwd: Path | None = None, script: str = "run.sh") -> subprocess.CompletedProcess:
-        """Call run.sh with `options`."""
-        command = ["bash", script, *options]
+    def run(
+        self, *options: str, cwd: Path | None = None, script: str | Path = "run.sh", through: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess:
+        """Call run.sh with `options`; `through` are words before the call."""
+        command = [*through, "bash", str(script), *options]
         return subprocess.run(command, cwd=cwd or self.folder, capture_output=True, text=True)
 
     def start(self, output: Path, *options: str) -> subprocess.Popen:

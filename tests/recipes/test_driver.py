@@ -1,6 +1,8 @@
 """local/stages.sh: gates, options, refusals and the line that resumes a failed stage."""
 
+import os
 import shlex
+import shutil
 import time
 
 import pytest
@@ -57,6 +59,37 @@ def test_it_runs_from_any_folder_and_finds_inputs_where_they_are_named(egs, tmp_
     done = egs.run("--stop-stage", "0", "--corpus", "my recordings", cwd=tmp_path, script="egs/toy/run.sh")
     assert done.returncode == 0, done.stderr
     assert option(egs.calls()[0], "--corpus") == [str(tmp_path / "my recordings")]
+
+
+def test_it_runs_through_links_to_the_folder_and_to_the_script(egs, tmp_path):
+    (tmp_path / "bin").mkdir()
+    for link, target in (("bin/run-toy", egs.folder / "run.sh"), ("bin/toy", egs.folder)):
+        (tmp_path / link).symlink_to(target)
+    for script in ("run-toy", "toy/run.sh"):
+        done = egs.run("--stop-stage", "0", "--corpus", "recordings", cwd=tmp_path / "bin", script=script)
+        assert done.returncode == 0, done.stderr
+        assert option(egs.calls()[0], "--corpus") == ["recordings"]
+
+
+def test_what_may_not_be_read_or_written_is_one_line(egs):
+    """Root may do all, so the call is made without that power."""
+    through = () if os.geteuid() else ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    if through and not shutil.which("setpriv"):
+        pytest.skip("the tests run as root, and setpriv (util-linux) is not there to take that power away")
+    (egs.folder / "secret.conf").write_text("nj=1\n")
+    (egs.folder / "secret.conf").chmod(0)
+    (egs.folder / "closed" / "exp").mkdir(parents=True)
+    for folder in ("closed/exp", "closed"):
+        (egs.folder / folder).chmod(0o555)
+    for options, said in (
+        (["--config", "secret.conf"], "cannot read the file 'secret.conf'"),
+        (["--expdir", "closed/new"], "'closed/new': Permission denied"),
+        (["--expdir", "closed/exp"], "closed/exp is not writable"),
+        (["--datadir", "closed/data"], "closed/data cannot be written"),
+    ):
+        one_line(egs.run(*options, through=through), said)
+        assert names(egs) == []
+    (egs.folder / "closed").chmod(0o755)
 
 
 def test_stop_stage_says_how_to_go_on(egs):
