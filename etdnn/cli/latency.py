@@ -1,6 +1,12 @@
-"""Measure this machine's latency table for a search space, for --latency-budget in stage 4.
+"""Measure a latency table for a search space, for --latency-budget in stage 4: of this machine, or of a device.
 
-etdnn latency --space conf/space.yaml --out latency.json --threads 1 --check 50
+  etdnn latency --space conf/space.yaml --out latency.json --threads 1 --check 50
+
+For a device that has numpy and onnxruntime only, write a bundle, run its measure.py there, bring measured.json back:
+
+  etdnn latency --space conf/space.yaml --bundle bundle --check 50
+  python3 measure.py                                                   (on the device, in the folder of the bundle)
+  etdnn latency --measured measured.json --out latency.json
 """
 
 import argparse
@@ -8,8 +14,10 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--space", required=True, help="search space: YAML file or published name")
-    parser.add_argument("--out", required=True, help="table to write (JSON)")
+    parser.add_argument("--space", help="search space: YAML file or published name")
+    parser.add_argument("--out", help="table to write (JSON)")
+    parser.add_argument("--bundle", metavar="DIR", help="write the networks and a runner for a device to DIR instead")
+    parser.add_argument("--measured", metavar="FILE", help="what the runner measured on the device; nothing runs here")
     parser.add_argument("--backend", default="pytorch", help="pytorch (default) or onnxruntime")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
@@ -21,26 +29,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the table; with --check print predictions beside measurements."""
-    import numpy as np
+    """Write the table, or the bundle; with --check print predictions beside measurements."""
+    from etdnn.errors import UsageError
 
-    from etdnn.deploy.latency import Setting, check_table, measure_table
-    from etdnn.embed.extract import pick_device
-    from etdnn.model.space import SearchSpace
+    if args.measured and not args.out or not (args.measured or args.space) or not (args.out or args.bundle):
+        raise UsageError("give --space with --out or --bundle, or --measured with --out (see --help)")
+    if args.measured:
+        from etdnn.deploy.latency_bundle import read_measured
 
-    space = SearchSpace.find(args.space)
-    setting = Setting(args.backend, pick_device(args.device).type, args.threads, args.batch, args.frames, args.repeats)
-    table = measure_table(space, setting, seed=args.seed)
+        table, checks = read_measured(args.measured)
+    else:
+        from etdnn.deploy.latency import Setting, check_table, measure_table
+        from etdnn.embed.extract import pick_device
+        from etdnn.model.space import SearchSpace
+
+        space, device = SearchSpace.find(args.space), pick_device(args.device).type
+        setting = Setting(args.backend, device, args.threads, args.batch, args.frames, args.repeats)
+        if args.bundle:
+            from etdnn.deploy.latency_bundle import write_bundle
+
+            count = write_bundle(args.bundle, space, setting, check=args.check, seed=args.seed)
+            print(f"{args.bundle}: {count} networks; copy it to the device and run `python3 measure.py` there")
+            return
+        table = measure_table(space, setting, seed=args.seed)
+        checks = check_table(table, space, setting, args.check, args.seed)
     table.save(args.out)
     print(
-        f"{args.out}: space {space.name} on {table.about['machine']}, {setting.threads} threads, "
-        f"batch {setting.batch}, {setting.frames} frames; sum of parts x {table.scale:.3f} + "
-        f"{table.offset * 1e3:.3f} ms"
+        f"{args.out}: {table.about['machine']}, {table.about['threads']} threads, batch {table.about['batch']}, "
+        f"{table.about['frames']} frames; sum of parts x {table.scale:.3f} + {table.offset * 1e3:.3f} ms"
     )
-    if args.check:
-        checks = check_table(table, space, setting, args.check, args.seed)
-        print(f"{'predicted ms':>12} {'measured ms':>12} {'error':>7}  arch")
-        for arch, guess, found in checks:
-            print(f"{guess * 1e3:12.3f} {found * 1e3:12.3f} {100 * (guess / found - 1):+6.1f}%  {arch}")
-        errors = [abs(guess / found - 1) for _, guess, found in checks]
-        print(f"median error {100 * np.median(errors):.1f} %, largest {100 * max(errors):.1f} %, of {len(checks)} nets")
+    if checks:
+        _show(checks)
+
+
+def _show(checks: list) -> None:
+    import numpy as np
+
+    print(f"{'predicted ms':>12} {'measured ms':>12} {'error':>7}  arch")
+    for arch, guess, found in checks:
+        print(f"{guess * 1e3:12.3f} {found * 1e3:12.3f} {100 * (guess / found - 1):+6.1f}%  {arch}")
+    errors = [abs(guess / found - 1) for _, guess, found in checks]
+    print(f"median error {100 * np.median(errors):.1f} %, largest {100 * max(errors):.1f} %, of {len(checks)} nets")

@@ -1,8 +1,6 @@
 """Measuring latency: the parts of a net on a grid of sizes, whole nets to correct the sum and to check it."""
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from etdnn.deploy.latency_runner import median_seconds, onnx_call
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
 from etdnn.model.latency import PARTS, Grid, LatencyTable, machine_name
 from etdnn.model.space import SearchSpace
 from etdnn.model.tdnn import AttentiveStatistics, Block, ConvReluNorm, Tdnn, same_conv
+from etdnn.search.population import archs_to_rows
 from etdnn.seeding import numpy_generator
 
 GRID_CHOICES = 5
@@ -96,19 +96,27 @@ def measure_table(space: SearchSpace, setting: Setting, *, seed: int = 0, say: C
     axes, parts = grid_axes(space), {}
     with measuring(setting):
         for part in PARTS:
-            shape = tuple(len(axis) for axis in axes[part])
-            seconds = np.empty(shape)
-            for place in np.ndindex(shape):
-                sizes = [int(axis[index]) for axis, index in zip(axes[part], place, strict=True)]
+            seconds = np.empty([len(axis) for axis in axes[part]])
+            for place, sizes in grid_nodes(axes[part]):
                 module, form = part_module(part, sizes, space)
                 seconds[place] = measure(module, form, setting)
             parts[part] = Grid(axes[part], seconds)
             say(f"{part}: {seconds.size} sizes, {seconds.min() * 1e3:.3g} to {seconds.max() * 1e3:.3g} ms")
-        raw = LatencyTable(parts, about(setting))
         nets = correction_nets(space, seed)
         found = np.array([measure_net(arch, space, setting) for arch in nets])
-    scale, offset = fit_correction(raw.sum_of_parts(_rows(nets, space)), found)
-    return LatencyTable(parts, about(setting), scale, offset)
+    return corrected_table(parts, about(setting), archs_to_rows(nets, space), found)
+
+
+def grid_nodes(axes: Sequence[Sequence[int]]) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """Yield place and sizes of every crossing of a part's axes."""
+    for place in np.ndindex(*(len(axis) for axis in axes)):
+        yield place, [int(axis[index]) for axis, index in zip(axes, place, strict=True)]
+
+
+def corrected_table(parts: dict[str, Grid], about: dict, rows: np.ndarray, found: np.ndarray) -> LatencyTable:
+    """Return the table of measured `parts` whose sums are corrected by whole nets `rows` that took `found` seconds."""
+    scale, offset = fit_correction(LatencyTable(parts, about).sum_of_parts(rows), found)
+    return LatencyTable(parts, about, scale, offset)
 
 
 def fit_correction(predicted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
@@ -141,7 +149,7 @@ def random_nets(space: SearchSpace, count: int, seed: int, purpose: str = "laten
 def check_table(table: LatencyTable, space: SearchSpace, setting: Setting, count: int, seed: int):
     """Return (arch, predicted seconds, measured seconds) of `count` random nets that the table has not seen."""
     nets = random_nets(space, count, seed)
-    predicted = table.predict(_rows(nets, space))
+    predicted = table.predict(archs_to_rows(nets, space))
     with measuring(setting):
         return [
             (arch, float(guess), measure_net(arch, space, setting)) for arch, guess in zip(nets, predicted, strict=True)
@@ -157,15 +165,11 @@ def measure(module: nn.Module, form: tuple[int, ...], setting: Setting) -> float
     """Return the median seconds of one call; `form` is the input's shape without batch, 0 standing for frames."""
     shape = (setting.batch, *(size or setting.frames for size in form))
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    call = (_onnx_call if setting.backend == "onnxruntime" else _torch_call)(module.eval(), inputs, setting)
-    for _ in range(setting.warmup):
-        call()
-    times = []
-    for _ in range(setting.repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    if setting.backend == "onnxruntime":
+        call = onnx_call(to_onnx(module, inputs), inputs.numpy(), setting.threads)
+    else:
+        call = _torch_call(module.eval(), inputs, setting)
+    return median_seconds(call, setting.repeats, setting.warmup)
 
 
 def _torch_call(module: nn.Module, inputs: Tensor, setting: Setting) -> Callable:
@@ -180,26 +184,21 @@ def _torch_call(module: nn.Module, inputs: Tensor, setting: Setting) -> Callable
     return call
 
 
-def _onnx_call(module: nn.Module, inputs: Tensor, setting: Setting) -> Callable:
+def to_onnx(module: nn.Module, inputs: Tensor) -> bytes:
+    """Return the module as an ONNX file for inputs of this shape; UserError when a package for it is missing."""
     import contextlib
     import io
     import logging
 
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"--backend onnxruntime: {error.name} is not installed; pip install 'etdnn[onnx]'") from None
+        raise UserError(f"latency by onnxruntime: {error.name} is not installed; pip install 'etdnn[onnx]'") from None
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):
-        program = torch.onnx.export(module, (inputs,), dynamo=True, verbose=False)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = setting.threads, 1
-    session = onnxruntime.InferenceSession(
-        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    given = {session.get_inputs()[0].name: inputs.numpy()}
-    return lambda: session.run(None, given)
+        program = torch.onnx.export(module.eval(), (inputs,), dynamo=True, verbose=False)
+    return program.model_proto.SerializeToString()
 
 
 class measuring:  # noqa: N801 (used as a function)
@@ -229,9 +228,3 @@ def about(setting: Setting) -> dict:
         "batch": setting.batch, "frames": setting.frames, "repeats": setting.repeats, "versions": versions,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }  # fmt: skip
-
-
-def _rows(archs: Sequence[Arch], space: SearchSpace) -> np.ndarray:
-    from etdnn.search.population import archs_to_rows
-
-    return archs_to_rows(archs, space)

@@ -1,13 +1,15 @@
-"""The dev set as evaluations see it: fixed crops of its utterances, its two trial lists, cosine scores of a network."""
+"""The dev set as evaluations see it: crops of its utterances or all of them, trial lists, cosine scores of a net."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
-from etdnn.embed.extract import embed_crops, evaluation_crops
+from etdnn.embed.extract import embed_crops, evaluation_crops, whole_utterances
 from etdnn.errors import UserError
 from etdnn.model.tdnn import Tdnn
 from etdnn.scoring.cosine import cosine_scores, index_trials, length_normalise
@@ -30,30 +32,60 @@ class TrialList:
 
 @dataclass(frozen=True)
 class DevSet:
-    """Crops of the dev utterances, `crops_each` adjacent ones of each, and the trial lists by name."""
+    """What is embedded of each utterance, in memory, and the trial lists by name.
 
-    crops: Tensor
+    `inputs` are pairs (places, tensor (n, in_feats, frames)): fixed crops in one tensor, `crops_each` adjacent ones per
+    utterance, or whole utterances by length; `places` say where their embeddings belong.
+    """
+
+    inputs: list[tuple[np.ndarray, Tensor]]
     crops_each: int
     trials: dict[str, TrialList]
 
     @classmethod
     def load(
-        cls, dev: DataDir, normalisation: str, *, frames: int, crops: int, speakers: int = 0, seed: int = 0
+        cls,
+        dev: DataDir,
+        normalisation: str,
+        *,
+        frames: int,
+        crops: int,
+        lists: Sequence[str] = LISTS,
+        speakers: int = 0,
+        seed: int = 0,
     ) -> "DevSet":
-        """Read `crops` crops of `frames` frames of every utterance of the trials; UserError where features lack."""
-        names, trials = read_dev_trials(dev, speakers, seed)
+        """Read `crops` crops of `frames` frames (0: all) of every utterance of the trial `lists` of `dev`.
+
+        UserError where features are missing or lists do not serve (see `read_trial_lists`).
+        """
+        names, trials = read_trial_lists(dev, lists, speakers, seed)
         reader = FeatureReader(dev.path / "feats.scp")
         where = {name: index for index, name in enumerate(reader.keys)}
         missing = [name for name in names if name not in where]
         if missing:
             raise UserError(f"{dev.path}/feats.scp: no features of '{missing[0]}' and {len(missing) - 1} more that "
-                            "stand in the dev trials; stage 1 makes them")  # fmt: skip
+                            "stand in its trials; stage 1 makes them")  # fmt: skip
         chosen = np.array([where[name] for name in names])
-        return cls(evaluation_crops(reader, chosen, normalisation, frames=frames, crops=crops), crops, trials)
+        if not frames:
+            return cls(whole_utterances(reader, chosen, normalisation), 1, trials)
+        tensor = evaluation_crops(reader, chosen, normalisation, frames=frames, crops=crops)
+        return cls([(np.arange(len(tensor)), tensor)], crops, trials)
+
+    @property
+    def utterances(self) -> int:
+        """How many utterances the trials name."""
+        return sum(len(places) for places, _ in self.inputs) // self.crops_each
+
+    def to(self, device: str | torch.device) -> "DevSet":
+        """Return the same on `device`, so that nothing is copied there again for every network."""
+        return replace(self, inputs=[(places, tensor.to(device)) for places, tensor in self.inputs])
 
     def scores(self, net: Tdnn) -> dict[str, np.ndarray] | None:
         """Return the cosine scores of each list by a calibrated network, None when embeddings are not finite."""
-        vectors = embed_crops(net, self.crops)
+        parts = [embed_crops(net, tensor) for _, tensor in self.inputs]
+        vectors = np.empty((sum(map(len, parts)), parts[0].shape[1]), np.float32)
+        for (places, _), part in zip(self.inputs, parts, strict=True):
+            vectors[places] = part
         if not np.isfinite(vectors).all() or not np.abs(vectors).max(axis=1).all():
             return None
         vectors = length_normalise(vectors)
@@ -62,13 +94,15 @@ class DevSet:
         return {name: cosine_scores(vectors, vectors, part.enrol, part.test) for name, part in self.trials.items()}
 
 
-def read_dev_trials(dev: DataDir, speakers: int, seed: int) -> tuple[list[str], dict[str, TrialList]]:
-    """Return the utterances that the dev trials name and the lists as rows of them.
+def read_trial_lists(
+    dev: DataDir, names: Sequence[str], speakers: int = 0, seed: int = 0
+) -> tuple[list[str], dict[str, TrialList]]:
+    """Return the utterances that the trial lists `names` of `dev` name, and the lists as rows of them.
 
     With `speakers` above 0 only trials among that many speakers, drawn by `seed`, are kept. UserError when fewer than
     two speakers or only one class of trials is left.
     """
-    lists = {name: dev.trials(name) for name in LISTS}
+    lists = {name: dev.trials(name) for name in names}
     utt2spk = dev.utt2spk
     for name, part in lists.items():
         unknown = next((utterance for utterance in (*part.enrol, *part.test) if utterance not in utt2spk), None)
@@ -76,20 +110,20 @@ def read_dev_trials(dev: DataDir, speakers: int, seed: int) -> tuple[list[str], 
             raise UserError(f"{dev.path}/trials_{name}: '{unknown}' is not in {dev.path}/utt2spk")
     everyone = sorted({utt2spk[utterance] for part in lists.values() for utterance in (*part.enrol, *part.test)})
     if len(everyone) < 2:
-        raise UserError(f"{dev.path}: its trials name one speaker only; at least 2 dev speakers are needed")
+        raise UserError(f"{dev.path}: its trials name one speaker only; at least 2 speakers are needed")
     number = {speaker: index for index, speaker in enumerate(everyone)}
     kept = set(everyone)
     if 0 < speakers < len(everyone):
         kept = set(numpy_generator(seed, "dev speakers").permutation(everyone)[:speakers].tolist())
-    names: set[str] = set()
+    used: set[str] = set()
     for name, part in lists.items():
         keep = np.array([utt2spk[a] in kept and utt2spk[b] in kept for a, b in zip(part.enrol, part.test, strict=True)])
         lists[name] = part = part.kept(keep)
         if part.target.all() or not part.target.any():
             counts = f"{int(part.target.sum())} target and {int((~part.target).sum())} nontarget trials"
             raise UserError(f"{dev.path}/trials_{name}: {counts} are left; both kinds are needed")
-        names |= {*part.enrol, *part.test}
-    order = sorted(names)
+        used |= {*part.enrol, *part.test}
+    order = sorted(used)
     row = {name: index for index, name in enumerate(order)}
     result = {}
     for name, part in lists.items():

@@ -133,6 +133,17 @@ def evaluation_crops(
     return _prepare(features, normalisation).contiguous()
 
 
+def whole_utterances(reader: FeatureReader, indices: np.ndarray, normalisation: str) -> list[tuple[np.ndarray, Tensor]]:
+    """Return whole utterances in batches of equal length, ready for every subnet: (places in `indices`, tensor)."""
+    indices = np.asarray(indices, dtype=np.int64)
+    lengths = np.asarray(reader.num_frames, dtype=np.int64)[indices]
+    batches = []
+    for places in equal_length_batches(lengths, GPU_BATCH_FRAMES):
+        features = reader.read_crops(indices[places], np.zeros(places.size, np.int64), int(lengths[places[0]]))
+        batches.append((places, _prepare(features, normalisation).contiguous()))
+    return batches
+
+
 def embed_crops(net: Tdnn, crops: Tensor, *, batch_frames: int | None = None) -> np.ndarray:
     """Return embeddings float32 [n, dim] of crops (n, in_feats, frames) as `evaluation_crops` makes them.
 

@@ -1,10 +1,11 @@
 """Measuring a subnet: derive it, re-estimate its batch norm, embed the dev utterances, EER of the dev trials.
 
-The test set is never opened here: calibration crops come from the training data, trials from the dev speakers.
+Calibration crops come from the training data, trials from the dev speakers; the search opens nothing else.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
 from etdnn.embed.batchnorm import calibration_batches, calibration_data, calibration_hash, reestimate
-from etdnn.embed.dev_set import DevSet, TrialList
+from etdnn.embed.dev_set import LISTS, DevSet, TrialList
 from etdnn.embed.extract import check_frontend
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
@@ -28,7 +29,7 @@ P_TARGET = 0.05
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """All that measuring needs, in memory once: calibration batches, dev crops, trials; and their hashes."""
+    """All that measuring needs, in memory once: calibration batches, dev utterances, trials; and their hashes."""
 
     batches: list[torch.Tensor]
     dev_set: DevSet
@@ -37,9 +38,18 @@ class EvaluationData:
     counts: str
 
     @classmethod
-    def load(cls, data: str | Path, supernet: Supernet, measurement: Measurement, *, seed: int) -> "EvaluationData":
-        """Read the training data (see `calibration_data`) and <data>/dev; UserError where they do not serve."""
-        train, dev = DataDir(calibration_data(data)), DataDir(Path(data) / "dev")
+    def load(
+        cls,
+        data: str | Path,
+        supernet: Supernet,
+        measurement: Measurement,
+        *,
+        seed: int,
+        evaluated: str = "dev",
+        lists: Sequence[str] = LISTS,
+    ) -> "EvaluationData":
+        """Read the training data (see `calibration_data`) and <data>/<evaluated>; UserError where they do not serve."""
+        train, dev = DataDir(calibration_data(data)), DataDir(Path(data) / evaluated)
         for folder in (train, dev):
             check_frontend(supernet.metadata.get("frontend"), folder.frontend, folder.path)
         normalisation = supernet.metadata["normalisation"]
@@ -49,23 +59,29 @@ class EvaluationData:
             frames=measurement.calibration_frames, batch=measurement.calibration_batch,
         )  # fmt: skip
         dev_set = DevSet.load(
-            dev, normalisation, frames=measurement.dev_frames, crops=measurement.dev_crops,
+            dev, normalisation, frames=measurement.dev_frames, crops=measurement.dev_crops, lists=lists,
             speakers=measurement.dev_speakers, seed=seed,
         )  # fmt: skip
-        digest = hashlib.sha256(dev_set.crops.numpy().tobytes())
+        digest = hashlib.sha256()
+        for _, tensor in dev_set.inputs:
+            digest.update(tensor.numpy().tobytes())
         trials = dev_set.trials
         for name, part in trials.items():
             for array in (part.enrol, part.test, part.target):
                 digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
         speakers = len(set(np.concatenate([part.enrol_speaker for part in trials.values()]).tolist()))
-        counts = f"{speakers} dev speakers, {len(dev_set.crops) // dev_set.crops_each} utterances, " + ", ".join(
+        counts = f"{speakers} {evaluated} speakers, {dev_set.utterances} utterances, " + ", ".join(
             f"{len(part.target)} trials {name} ({int(part.target.sum())} target)" for name, part in trials.items()
         )
         return cls(batches, dev_set, calibration_hash(batches), digest.hexdigest()[:16], counts)
 
+    def to(self, device: str | torch.device) -> "EvaluationData":
+        """Return the same on `device`, so that nothing is copied there again for every subnet."""
+        return replace(self, batches=[batch.to(device) for batch in self.batches], dev_set=self.dev_set.to(device))
+
     @property
     def trials(self) -> dict[str, TrialList]:
-        """The dev trial lists by name."""
+        """The trial lists by name."""
         return self.dev_set.trials
 
     def protocol(self, supernet: Supernet) -> Protocol:
@@ -77,7 +93,8 @@ class Evaluator:
     """Measures subnets of one supernet on one set of evaluation data."""
 
     def __init__(self, supernet: Supernet, data: EvaluationData, device: str | torch.device = "cpu"):
-        self.supernet, self.data, self.device = supernet, data, torch.device(device)
+        self.supernet, self.device = supernet, torch.device(device)
+        self.data = data.to(self.device)
         self.sizes = {"in_feats": supernet.space.in_feats, "embedding": supernet.space.embedding}
 
     def scores(self, arch: Arch) -> dict[str, np.ndarray] | None:

@@ -10,6 +10,7 @@ from etdnn.search.methods import METHODS
 class Measurement:
     """How a subnet is measured: batch norm on `calibration_*` training crops, then crops of the dev utterances.
 
+    `dev_crops` crops of `dev_frames` frames each are embedded of every dev utterance; 0 frames: the whole utterance.
     `dev_speakers` bounds the dev speakers used (a seeded draw; 0: all), so that a large dev set stays affordable.
     """
 
@@ -23,7 +24,7 @@ class Measurement:
     def __post_init__(self):
         for name, least in (
             ("calibration_crops", 2), ("calibration_frames", 1), ("calibration_batch", 2), ("dev_crops", 1),
-            ("dev_frames", 1), ("dev_speakers", 0),
+            ("dev_frames", 0), ("dev_speakers", 0),
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} is below {least}")

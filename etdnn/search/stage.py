@@ -24,10 +24,15 @@ from etdnn.search.population import ArchRows, Genome, archs_to_rows, sample_digi
 from etdnn.search.predictor import Predictor, fit_predictor
 from etdnn.search.records import Evaluation, Protocol
 from etdnn.search.settings import SearchSettings
-from etdnn.seeding import numpy_generator
+from etdnn.seeding import numpy_generator, seed_of
 
 MEASURE, CONFIRM = "measure", "confirm"
 """The two ways a subnet is measured: for the search, and again with other calibration crops for the comparison."""
+
+
+def calibration_seed(seed: int, task: str) -> int:
+    """Return the seed of the calibration crops of a task: the search's own, or another for the comparison."""
+    return seed if task == MEASURE else seed_of(seed, task)
 
 
 class NotMeasured(Exception):  # noqa: N818 (a signal, not an error)

@@ -1,4 +1,4 @@
-"""What stage 4 leaves for one budget: arch.txt, pareto.tsv, progress.tsv, search.yaml, summary.txt."""
+"""What stage 4 leaves for one budget: arch.txt, pareto.tsv, progress.tsv, compared.tsv, search.yaml, summary.txt."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +11,7 @@ from etdnn.files import write_text
 from etdnn.model.arch import Arch
 from etdnn.model.budget import show_count
 from etdnn.model.cost import CONVENTION, split_rows
-from etdnn.scoring.bootstrap import ScoredList, bootstrap_lists
+from etdnn.search.comparison import Compared, compare, comparison_lines, comparison_table
 from etdnn.search.controls import count_fitting
 from etdnn.search.evaluate import EvaluationData
 from etdnn.search.limits import show_cost
@@ -37,7 +37,9 @@ def write_finding(finding: Finding, data: EvaluationData) -> Path:
     write_text(folder / "pareto.tsv", pareto_table(finding))
     write_text(folder / "progress.tsv", progress_table(finding))
     write_text(folder / "search.yaml", resolved(finding, data))
-    write_text(folder / "summary.txt", summary(finding, data))
+    compared = compare_finding(finding, data)
+    write_text(folder / "compared.tsv", comparison_table(compared))
+    write_text(folder / "summary.txt", summary(finding, data, compared))
     facts = f"macs {best.macs}\nparams {best.params}\nconvention {CONVENTION}\n"
     write_text(folder / "arch.txt", f"{best.arch}\n{facts}")
     return folder
@@ -86,7 +88,7 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def summary(finding: Finding, data: EvaluationData) -> str:
+def summary(finding: Finding, data: EvaluationData, compared: list[Compared]) -> str:
     """Return the explanation in words and tables; the same for the same search."""
     study, best, settings = finding.study, finding.best, finding.study.settings
     count, exact = count_fitting(study.space, finding.limits)
@@ -106,7 +108,9 @@ def summary(finding: Finding, data: EvaluationData) -> str:
         f"Measured on {data.counts}.",
         f"Target of the predictor: {settings.target}; objective: mean EER (%) of the clean and the cross list.",
         "",
-        *_quality(finding), "", *_finalists(finding), "", *_comparison(finding, data), "", *_choices(finding),
+        *_quality(finding), "", *_finalists(finding), "",
+        "Measured again with other calibration crops (mean EER %, 95 % interval by bootstrap over speakers; "
+        "difference to the chosen one, paired):", *comparison_lines(compared), "", *_choices(finding),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -132,52 +136,17 @@ def _finalists(finding: Finding) -> list[str]:
     return lines
 
 
-def _comparison(finding: Finding, data: EvaluationData) -> list[str]:
-    """Return the chosen subnet against its rivals, all measured again with calibration crops the search did not use."""
+def compare_finding(finding: Finding, data: EvaluationData) -> list[Compared]:
+    """Compare the chosen subnet with its rivals, all measured again with calibration crops the search did not use."""
     study = finding.study
     compared = finding.compared()
     rows = dict(zip(compared, study.measured(compared.values(), CONFIRM), strict=True))
-    draws, intervals = _bootstrap(finding, data, rows)
-    lines = ["Measured again with other calibration crops (mean EER %, 95 % interval by bootstrap over speakers; "
-             "difference to the chosen one, paired):"]  # fmt: skip
-    wins = []
-    for name, row in rows.items():
-        if row.status != "ok":
-            lines.append(f"  {name:<20} failed  {row.arch}")
-            continue
-        low, high = intervals[name]
-        text = f"  {name:<20} {row.objective:6.3f} [{low:.2f}, {high:.2f}]"
-        if row.arch == rows["chosen"].arch:
-            text += f" {'':>24}"
-        else:
-            low, high = np.quantile(draws[name] - draws["chosen"], [0.025, 0.975])
-            text += f" {row.objective - rows['chosen'].objective:+7.3f} [{low:+.2f}, {high:+.2f}]"
-            wins.append((name, low > 0))
-        lines.append(f"{text} {show_count(row.macs):>8}  {row.arch}")
-    beaten = [name for name, won in wins if won]
-    level = [name for name, won in wins if not won]
-    if beaten:
-        lines.append(f"The chosen subnet is better, outside the interval, than: {', '.join(beaten)}.")
-    if level:
-        lines.append(f"No difference outside the interval can be shown from: {', '.join(level)}.")
-    return lines
-
-
-def _bootstrap(finding: Finding, data: EvaluationData, rows: dict[str, Evaluation]) -> tuple[dict, dict]:
-    """Return per name the draws of the mean EER (%) and its 95 % interval; all subnets see the same draws."""
-    study = finding.study
-    good = {name: row for name, row in rows.items() if row.status == "ok"}
-    if "chosen" not in good:
+    if rows["chosen"].status != "ok":
         raise UserError(f"search: {rows['chosen'].arch} was finite in the search but not with other calibration crops")
-    scores = [load_scores(study.folder, row) for row in good.values()]
-    lists = [
-        ScoredList([one[name] for one in scores], part.target, part.enrol_speaker, part.test_speaker)
-        for name, part in data.trials.items()
-    ]
-    draws = bootstrap_lists(lists, seed=study.seed, replicates=study.settings.bootstrap, p_targets=())
-    mean = 100 * draws[..., 0].mean(axis=1)
-    per_name = {name: mean[:, index] for index, name in enumerate(good)}
-    return per_name, {name: np.quantile(draws, [0.025, 0.975]) for name, draws in per_name.items()}
+    scores = {name: load_scores(study.folder, row) if row.status == "ok" else None for name, row in rows.items()}
+    archs = {name: Arch.parse(text) for name, text in compared.items()}
+    sizes = {"in_feats": study.space.in_feats, "embedding": study.space.embedding}
+    return compare(archs, scores, data.trials, seed=study.seed, replicates=study.settings.bootstrap, sizes=sizes)
 
 
 def load_scores(folder: Path, evaluation: Evaluation) -> dict[str, np.ndarray]:

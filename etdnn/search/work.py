@@ -16,9 +16,8 @@ from etdnn.model.space import SearchSpace
 from etdnn.search.evaluate import EvaluationData, Evaluator
 from etdnn.search.records import Appender, merge, read_evaluations
 from etdnn.search.settings import SearchSettings
-from etdnn.search.stage import CONFIRM, MEASURE, NotMeasured, Study
+from etdnn.search.stage import CONFIRM, MEASURE, NotMeasured, Study, calibration_seed
 from etdnn.search.summary import score_path, write_finding
-from etdnn.seeding import seed_of
 from etdnn.settings import load_settings
 
 
@@ -52,9 +51,9 @@ class Inputs:
 
         def data(task: str) -> EvaluationData:
             if task not in loaded:
-                seeds = {MEASURE: self.seed, CONFIRM: seed_of(self.seed, "confirm")}
-                how = {MEASURE: measurement, CONFIRM: replace(measurement, dev_speakers=0)}
-                loaded[task] = EvaluationData.load(self.data, supernet, how[task], seed=seeds[task])
+                how = measurement if task == MEASURE else replace(measurement, dev_speakers=0)
+                seed = calibration_seed(self.seed, task)
+                loaded[task] = EvaluationData.load(self.data, supernet, how, seed=seed)
             return loaded[task]
 
         return supernet, data

@@ -1,3 +1,8 @@
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +21,7 @@ from etdnn.deploy.latency import (
 from etdnn.errors import UserError
 from etdnn.model.latency import PARTS, LatencyTable
 from etdnn.model.space import SearchSpace
+from etdnn.search.population import archs_to_rows
 
 SMALL = SearchSpace("small", depths=(1, 2), widths=(16, 32), kernels=(1, 3), cats=(24, 48))
 QUICK = Setting(frames=40, repeats=3, warmup=1)
@@ -58,6 +64,37 @@ def test_command_writes_a_table_and_refuses_nonsense(tmp_path, capsys):
     assert main([*call, "--repeats", "2", "--check", "2", "--device", "cpu"]) == 0
     assert "median error" in capsys.readouterr().out
     assert LatencyTable.load(tmp_path / "t.json").about["frames"] == 30
+    assert main(["latency", "--out", "t.json"]) == 2 and "--space with --out" in capsys.readouterr().err
     assert main([*call, "--backend", "tensorrt"]) == 1 and "neither" in capsys.readouterr().err
     with pytest.raises(UserError, match="--threads 0"):
         Setting(threads=0)
+
+
+def test_bundle_is_measured_by_its_own_runner_and_comes_back(tmp_path, capsys):
+    """In a Python that sees neither etdnn nor torch, as on a device."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    (tmp_path / "space.yaml").write_text("name: s\ndepth: [1]\nwidth: [16]\nkernel: [1, 3]\ncat: [24, 32]\n")
+    bundle = tmp_path / "bundle"
+    call = ["latency", "--space", str(tmp_path / "space.yaml"), "--bundle", str(bundle), "--frames", "30"]
+    assert main([*call, "--check", "2"]) == 0
+    assert sorted(path.name for path in bundle.iterdir()) == ["bundle.json", "measure.py", "models.zip"]
+    hidden = "import sys; sys.modules['torch'] = sys.modules['etdnn'] = None; import runpy; "
+    command = f"{hidden}sys.argv = ['measure.py', '--repeats', '2', '--machine', 'Phone', '--out', 'm.json']; "
+    command += "runpy.run_path('measure.py', run_name='__main__')"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", command], cwd=bundle, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "bring it back" in done.stdout, done.stderr
+    capsys.readouterr()
+    table = tmp_path / "table.json"
+    assert main(["latency", "--measured", str(bundle / "m.json"), "--out", str(table)]) == 0
+    shown = capsys.readouterr().out
+    assert "Phone, 1 threads, batch 1, 30 frames" in shown and "of 2 nets" in shown
+    loaded = LatencyTable.load(table)
+    space = SearchSpace.load(tmp_path / "space.yaml")
+    assert loaded.foreign() and (loaded.predict(archs_to_rows([space.largest, space.smallest], space)) > 0).all()
+    measured = json.loads((bundle / "m.json").read_text())
+    assert loaded.parts["stem"].seconds.tolist() == [[measured["seconds"][f"stem-16-{kernel}"] for kernel in (1, 3)]]
+    (bundle / "m.json").write_text(json.dumps({**measured, "seconds": {}}))
+    assert main(["latency", "--measured", str(bundle / "m.json"), "--out", str(table)]) == 1
+    assert "not what measure.py" in capsys.readouterr().err

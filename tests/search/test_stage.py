@@ -14,8 +14,10 @@ import yaml
 from helpers.tiny_corpus import make_corpus, make_set, make_supernet
 
 from etdnn.cli import main
+from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
 from etdnn.embed.batchnorm import reestimate
+from etdnn.embed.extract import embed_utterances
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
 from etdnn.model.budget import Budget
@@ -23,6 +25,7 @@ from etdnn.model.checkpoint import load_supernet, save_supernet
 from etdnn.model.cost import arch_macs, arch_memory
 from etdnn.scoring.metrics import eer
 from etdnn.search import stage
+from etdnn.search.comparison import Compared, comparison_lines, comparison_table, read_comparison
 from etdnn.search.evaluate import EvaluationData, Evaluator, gaussian_eer
 from etdnn.search.population import archs_to_rows, blocks
 from etdnn.search.records import Appender, merge, read_evaluations, to_line
@@ -189,8 +192,10 @@ def test_measuring_is_the_eer_of_a_recalibrated_subnet(corpus):
     arch = Arch.parse("2-24-16-32-3-1-3-48")
     row, _ = Evaluator(supernet, data).measure(arch)
     net = reestimate(supernet.derive(arch), data.batches).eval()
+    ((places, crops),) = data.dev_set.inputs
+    assert places.tolist() == list(range(len(crops)))
     with torch.inference_mode():
-        vectors = torch.nn.functional.normalize(net(data.dev_set.crops)).numpy()
+        vectors = torch.nn.functional.normalize(net(crops)).numpy()
     dev = DataDir(corpus / "data" / "dev")
     names = sorted({name for kind in ("clean", "cross") for name in (*dev.trials(kind).enrol, *dev.trials(kind).test)})
     place = {name: index for index, name in enumerate(names)}
@@ -203,6 +208,66 @@ def test_measuring_is_the_eer_of_a_recalibrated_subnet(corpus):
         errors.append(100 * eer(scores[trials.target], scores[~trials.target]))
     assert [row.eer_clean, row.eer_cross] == pytest.approx(errors, abs=0.3)
     assert row.objective == (row.eer_clean + row.eer_cross) / 2 and row.status == "ok"
+
+
+def test_whole_utterances_are_measured_in_batches_of_equal_length(corpus):
+    """Against one utterance at a time."""
+    supernet = load_supernet(corpus / "supernet.safetensors")
+    how = Measurement(calibration_crops=8, calibration_frames=20, calibration_batch=4, dev_frames=0, dev_crops=3)
+    data = EvaluationData.load(corpus / "data", supernet, how, seed=0)
+    lengths = [tensor.shape[2] for _, tensor in data.dev_set.inputs]
+    assert len(set(lengths)) == len(lengths) == 3  # the corpus has three lengths
+    evaluator, arch = Evaluator(supernet, data), Arch.parse("2-24-16-32-3-1-3-48")
+    net = reestimate(supernet.derive(arch), data.batches).eval()
+    reader = FeatureReader(corpus / "data" / "dev" / "feats.scp")
+    assert sorted(np.concatenate([places for places, _ in data.dev_set.inputs]).tolist()) == list(
+        range(len(reader.keys))
+    )
+    vectors = embed_utterances(net, reader, np.arange(len(reader.keys)), supernet.metadata["normalisation"])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    part = data.trials["clean"]
+    expected = (vectors[part.enrol] * vectors[part.test]).sum(axis=1)
+    assert np.allclose(evaluator.scores(arch)["clean"], expected, atol=1e-5)
+
+
+def test_compared_subnets_are_measured_on_the_test_trials_afterwards(corpus, finished, capsys):
+    shutil.copytree(finished, corpus / "after")
+    call = ["compare-subnets", "--supernet", str(corpus / "supernet.safetensors"), "--data", str(corpus / "data"),
+            "--search", str(corpus / "after"), "--device", "cpu"]  # fmt: skip
+    assert main([*call, "4M"]) == 0
+    out = capsys.readouterr().out
+    assert "4M, dev:" in out and "4M, test main:" in out and "4M, test cross:" in out
+    header, *lines = (corpus / "after" / "4M" / "compared_test.tsv").read_text().splitlines()
+    rows = [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
+    on_dev = [row for row in rows if row["list"] == "dev"]
+    assert {row["list"] for row in rows} == {"dev", "test main", "test cross"} and len(rows) == 3 * len(on_dev)
+    assert on_dev[0]["name"] == "chosen" and "largest that fits" in {row["name"] for row in on_dev}
+    chosen = Arch.parse((corpus / "after" / "4M" / "arch.txt").read_text().splitlines()[0])
+    assert {row["arch"] for row in rows if row["name"] == "chosen"} == {str(chosen)}
+    assert all(0 <= float(row["eer_low"]) <= float(row["eer_high"]) <= 100 for row in rows)
+    assert not (corpus / "after" / "6M" / "compared_test.tsv").exists()
+    assert main([*call, "7M"]) == 1 and "7M/compared.tsv: no such file; stage 4" in capsys.readouterr().err
+    assert main([*call, "4M", "--trials", "hard"]) == 1 and "there are: cross, main" in capsys.readouterr().err
+
+
+def test_comparison_survives_its_file(tmp_path):
+    chosen, other, broken = (Arch.parse(f"1-{width}-16-1-1-24") for width in (16, 24, 32))
+    rows = [
+        Compared("chosen", chosen, 1, 5.0, (4.0, 6.0), None),
+        Compared("uniform scaling", other, 2, 7.0, (6.0, 8.0), (2.0, 0.5, 3.0)),
+        Compared("best of the sample", other, 2, 5.1, (4.0, 6.0), (0.1, -0.5, 0.7)),
+    ]
+    (tmp_path / "compared.tsv").write_text(comparison_table(rows))
+    assert read_comparison(tmp_path / "compared.tsv") == rows
+    text = comparison_lines([*rows, Compared("published", broken, 3, float("nan"), None, None)])
+    assert text[-2:] == [
+        "The chosen subnet is better, outside the interval, than: uniform scaling.",
+        "No difference outside the interval can be shown from: best of the sample.",
+    ]
+    assert text[3].split() == ["published", "failed", str(broken)]
+    (tmp_path / "compared.tsv").write_text("nonsense\n")
+    with pytest.raises(UserError, match="not a comparison"):
+        read_comparison(tmp_path / "compared.tsv")
 
 
 def test_gaussian_eer_of_gaussians():
