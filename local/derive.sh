@@ -84,7 +84,7 @@ if [ "$finetune" = true ]; then
   [ "$force" = false ] || rm -rf "$dir/finetune"
   echo "local/derive.sh: fine-tuning; log: $dir/log/finetune.log"
   $cmd --grace-time 120 --num-threads "$num_ranks" "$dir/log/finetune.log" "${launcher[@]}" -m etdnn finetune --config "$train_config" \
-    --model "$derived" --head "$head" --data "$data/train_all" --calibration "$train" --seed "$seed" \
+    --model "$derived" --head "$head" --teacher "$supernet" --data "$data/train_all" --calibration "$train" --seed "$seed" \
     --device "$device" --out "$model" "${staging[@]}"
 fi
 stamp_write "$dir/.derive.stamp" "$options" "${inputs[@]}"

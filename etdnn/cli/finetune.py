@@ -11,6 +11,7 @@ def add_arguments(parser):
     parser.add_argument("--data", required=True, type=Path, help="training data with copies (data/train_all)")
     parser.add_argument("--calibration", required=True, type=Path, help="training data for batch norm (data/train)")
     parser.add_argument("--out", required=True, type=Path, help="model file to make")
+    parser.add_argument("--teacher", type=Path, help="supernet.safetensors of that phase, for finetune.distillation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1, help="threads per process; with more than 1 CPU runs differ")
@@ -35,5 +36,6 @@ def run(args):
         args.threads,
         args.override,
         args.stage_to,
+        args.teacher,
     )
     print(finetune(settings, job))

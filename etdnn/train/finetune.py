@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from etdnn.embed.batchnorm import calibration_batches, calibration_hash, reestim
 from etdnn.errors import UserError
 from etdnn.files import hash_file
 from etdnn.model.arch import Arch
-from etdnn.model.checkpoint import read_subnet, save_subnet
+from etdnn.model.checkpoint import load_supernet, read_subnet, save_subnet
 from etdnn.model.tdnn import Tdnn
 from etdnn.scoring.embeddings import weights_hash
 from etdnn.train.dataset import TrainingSet
@@ -32,7 +33,8 @@ from etdnn.train.validation import make_validator
 class FineTuneJob:
     """Files of one fine-tuning: `model` (derived subnet) and `head` (of the last phase) in, `out` (a model file) made.
 
-    `data` is the training data with copies, `calibration` the one that batch norm is measured on.
+    `data` is the training data with copies, `calibration` the one that batch norm is measured on; `teacher` is the
+    supernet that the subnet comes from, needed for distillation only.
     """
 
     model: Path
@@ -45,6 +47,7 @@ class FineTuneJob:
     threads: int = 1
     override: bool = False
     stage_to: Path | None = None
+    teacher: Path | None = None
 
 
 class OneArch(nn.Module):
@@ -94,13 +97,16 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
         load_head(head, job.head, data)
         network = OneArch(net).to(ranks.device)
         head.to(ranks.device)
+        teacher = _teacher(job, ranks, net) if options.distillation else None
         folder = job.out.parent / "finetune"
         identity = _identity(settings, data, ranks, job)
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
             check_identity(folder / "training.json", identity, override=job.override)
         ranks.wait()
-        stepper = Stepper(network, lambda _step: [net.arch], head, data, settings, options.phase(), ranks, job.seed)
+        stepper = Stepper(
+            network, lambda _step: [net.arch], head, data, settings, options.phase(), ranks, job.seed, teacher
+        )
         if ranks.first:
             announce(stepper)
         with ranks.together():
@@ -117,6 +123,16 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
     return job.out
 
 
+def _teacher(job: FineTuneJob, ranks: Ranks, net: Tdnn) -> Callable[[Tensor], Tensor]:
+    """Return the largest network of the supernet, with the statistics of each batch as in its own training."""
+    if job.teacher is None:
+        raise UserError("finetune.distillation needs the supernet that the subnet comes from: --teacher FILE")
+    supernet = load_supernet(job.teacher).requires_grad_(False).to(ranks.device).train()
+    if supernet.space.embedding != net.embedding.out_features or supernet.space.in_feats != net.stem.conv.in_channels:
+        raise UserError(f"{job.teacher}: its networks have other inputs or embeddings than {job.model}")
+    return lambda crops: supernet(crops, supernet.space.largest)
+
+
 def _identity(settings: TrainSettings, data: TrainingSet, ranks: Ranks, job: FineTuneJob) -> dict:
     return flatten(
         {
@@ -124,6 +140,7 @@ def _identity(settings: TrainSettings, data: TrainingSet, ranks: Ranks, job: Fin
             "settings": settings.lasting(),
             "model": hash_file(job.model),
             "head": hash_file(job.head),
+            "teacher": hash_file(job.teacher) if settings.finetune.distillation else "",
             "data": data.hash,
             "tables": table_hashes(job.data),
             "noises": noise_hashes(data, job.data),

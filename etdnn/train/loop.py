@@ -40,7 +40,8 @@ class Stepper:
     """What one optimiser step consists of; `take(step)` makes it and returns loss and accuracy.
 
     `network(x, arch)` gives embeddings: a supernet, or one static network. `archs(step)` names the subnets of a step;
-    it is a function of the step alone, so that all ranks and every resumed run agree.
+    it is a function of the step alone, so that all ranks and every resumed run agree. Where the phase asks for
+    distillation, the largest network teaches the others of the step; a `teacher` given here teaches all.
     """
 
     network: nn.Module
@@ -51,6 +52,7 @@ class Stepper:
     phase: Phase
     ranks: Ranks
     seed: int
+    teacher: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
         crops = self.data.items if self.settings.epoch == "all" else self.data.originals
@@ -119,7 +121,7 @@ class Stepper:
         loss_sum = correct = torch.zeros((), device=self.ranks.device)
         for batch in batches:
             crops, labels = batch.crops, batch.labels
-            teacher: tuple[Tensor, Tensor] | None = None
+            teacher = self._taught(crops)
             for arch in archs:
                 embeddings = self._embed(crops, arch)
                 cosines = self.head.cosines(embeddings)
@@ -127,12 +129,20 @@ class Stepper:
                 loss = classification
                 if teacher is not None:
                     loss = loss + self._distil(cosines, embeddings, teacher)
-                elif self.phase.distillation.logits or self.phase.distillation.embedding:
+                elif self.phase.distillation:
                     teacher = (cosines.detach(), embeddings.detach())
                 self.scaler.scale(loss * share).backward()
                 loss_sum = loss_sum + classification.detach() * share
                 correct = correct + (cosines.argmax(1) == labels).float().mean() * share
         return loss_sum, correct
+
+    def _taught(self, crops: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return cosines and embeddings of the teacher of its own, where there is one."""
+        if self.teacher is None:
+            return None
+        with torch.no_grad():
+            embeddings = self.teacher(crops).float()
+            return self.head.cosines(embeddings), embeddings
 
     def _embed(self, crops: Tensor, arch: Arch) -> Tensor:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.precision, torch.float32)

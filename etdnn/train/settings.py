@@ -83,6 +83,9 @@ class Distillation:
     logits: float = 0.0
     embedding: float = 0.0
 
+    def __bool__(self) -> bool:
+        return bool(self.logits or self.embedding)
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -155,7 +158,7 @@ class Phase:
             raise ValueError(f"phase {self.name}: epochs > 0, crop >= 0.1 s and at least one path are needed")
         if self.margin_ramp and (len(self.margin_ramp) != 2 or not 0 <= self.margin_ramp[0] <= self.margin_ramp[1]):
             raise ValueError(f"phase {self.name}: margin_ramp is [first epoch, last epoch]")
-        if (self.distillation.logits or self.distillation.embedding) and self.paths[0] != "largest":
+        if self.distillation and self.paths[0] != "largest":
             raise ValueError(f"phase {self.name}: distillation needs 'largest' as the first of its paths")
 
     @property
@@ -183,7 +186,8 @@ class Phase:
 class FineTune:
     """Fine-tuning of one derived subnet (stage 5): longer crops, a larger margin, a low rate, usually no speed copies.
 
-    All classes of the head are kept; with `speed_copies` false only utterances at their own speed are visited.
+    All classes of the head are kept; with `speed_copies` false only utterances at their own speed are visited. With
+    `distillation` the subnet learns from the largest network of its supernet too.
     """
 
     epochs: float = 5.0
@@ -191,10 +195,14 @@ class FineTune:
     margin: float = 0.5
     speed_copies: bool = False
     schedule: Schedule = field(default_factory=lambda: Schedule("exponential", max=1e-4, min=2.5e-5))
+    distillation: Distillation = field(default_factory=Distillation)
 
     def phase(self) -> Phase:
         """Return the phase that this is; raises ValueError for what a phase does not allow."""
-        return Phase("finetune", self.epochs, self.crop, schedule=self.schedule)
+        paths = ["largest"]  # there is one network only; the name lets the phase have a teacher
+        return Phase(
+            "finetune", self.epochs, self.crop, paths=paths, schedule=self.schedule, distillation=self.distillation
+        )
 
     def __post_init__(self):
         self.phase()

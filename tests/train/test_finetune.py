@@ -11,7 +11,7 @@ from etdnn.model.checkpoint import load_supernet, read_subnet, save_subnet
 from etdnn.train.dataset import TrainingSet
 from etdnn.train.finetune import FineTuneJob, finetune
 from etdnn.train.phases import PhaseJob, train_phase
-from etdnn.train.settings import FineTune, Schedule, load_train_settings
+from etdnn.train.settings import Distillation, FineTune, Schedule, load_train_settings
 
 
 @pytest.fixture
@@ -54,6 +54,20 @@ def test_a_broken_run_follows_the_unbroken_one(settings, job, tmp_path):
     other.out.unlink()
     finetune(settings, other)
     assert hash_file(job.out) == hash_file(other.out)
+
+
+def test_the_largest_network_can_teach(settings, job, tmp_path):
+    finetune(settings, job)
+    taught = dataclasses.replace(settings.finetune, distillation=Distillation(logits=1.0, embedding=1.0))
+    settings = dataclasses.replace(settings, finetune=taught)
+    with pytest.raises(UserError, match="--teacher"):
+        finetune(settings, dataclasses.replace(job, out=tmp_path / "taught/model.safetensors"))
+    teacher = tmp_path / "largest/supernet.safetensors"
+    finetune(settings, dataclasses.replace(job, out=tmp_path / "taught/model.safetensors", teacher=teacher))
+    plain, _ = read_subnet(job.out)
+    after, metadata = read_subnet(tmp_path / "taught/model.safetensors")
+    assert metadata["finetuning"]["teacher"] == hash_file(teacher)
+    assert not torch.equal(plain.stem.conv.weight, after.stem.conv.weight)
 
 
 def test_without_the_head_the_reason_is_given(settings, job, tmp_path):

@@ -1,0 +1,29 @@
+"""The benches of training run in a small form and print what they promise."""
+
+import re
+import subprocess
+import sys
+
+from helpers.tiny_corpus import make_corpus, make_set
+
+
+def run(repository, *words):
+    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, cwd=repository)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_strategies_compares_at_equal_compute_and_goes_on_where_it_was(tmp_path, repository):
+    make_corpus(tmp_path / "data")
+    make_set(tmp_path / "data/train_all", "tr", speakers=6, utterances=8, seed=1)
+    words = ("bench/strategies.py", "--data", tmp_path / "data", "--out", tmp_path / "out", "--quick", "--stretch", 0.5)
+    text = run(repository, *words, "--results", tmp_path / "table.md")
+    costs = {row[0]: float(row[1]) for row in re.findall(r"\| (progressive|sandwich) \| \d+ \| (\S+) \|", text)}
+    assert abs(costs["sandwich"] / costs["progressive"] - 1) < 0.2, "to one step of the sandwich"
+    assert len(re.findall(r"(?m)^\| (?:progressive|sandwich|alone)[^|]*\| (?:small|middle|large) ", text)) == 15
+    assert (tmp_path / "table.md").read_text() in text
+    again = run(repository, *words)
+    assert (
+        " done" not in again
+        and again.splitlines()[2:] == [line for line in text.splitlines() if not line.endswith(" done")][2:]
+    )
