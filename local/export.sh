@@ -28,13 +28,10 @@ seed=0
 force=false
 . utils/parse_options.sh
 . utils/stamp.sh
+. local/lib/stage.sh
 
-if [ $# -ne 3 ]; then
-  echo "$help_message" >&2
-  exit 2
-fi
+expect "<data> <expdir> <budget>" "$@"
 data=$1 expdir=$2 budget=$3
-fail() { echo "local/export.sh: error: $1" >&2; exit 1; }
 
 dir=$expdir/subnet/$budget
 out=$dir/export

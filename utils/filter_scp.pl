@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 
-def fail(text):
-    """Print one line and exit with 1."""
+def fail(text, status=1):
+    """Print one line and exit."""
     print(f"filter_scp.pl: {text}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)
 
 
 def main(words):
@@ -30,11 +30,11 @@ def main(words):
         elif option == "-f" and words and words[0].isdecimal() and int(words[0]) > 0:
             field = int(words.pop(0))
         else:
-            fail(f"unknown option or missing value: {option}; --help shows the form")
+            fail(f"unknown option or missing value: {option}; --help shows the form", 2)
     if len(words) not in (1, 2):
-        fail("expected IDS [SCP]; --help shows the form")
+        fail("expected IDS [SCP]; --help shows the form", 2)
     if words[0] == "-" and len(words) == 1:
-        fail("IDS and SCP cannot both be standard input")
+        fail("IDS and SCP cannot both be standard input", 2)
     with Path("/dev/stdin" if words[0] == "-" else words[0]).open(encoding="utf-8") as handle:
         wanted = {line.split(None, 1)[0] for line in handle if not line.isspace()}
     source = words[1] if len(words) == 2 and words[1] != "-" else "/dev/stdin"
@@ -50,5 +50,7 @@ def main(words):
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
+    except UnicodeDecodeError:
+        fail("input: not UTF-8 text")
     except OSError as error:
         fail(f"{error.filename or 'output'}: {error.strerror}")

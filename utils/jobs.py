@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import difflib
 import re
 import shlex
 import signal
@@ -30,6 +31,8 @@ Options:
 """
 
 GRACE_TIME = 30  # seconds
+# others are for a cluster's configuration to know; a name that is nearly one of these is a slip
+OPTIONS = ("max_jobs_run", "num_threads", "mem", "gpu", "time", "grace_time", "num_nodes", "config")
 OPERATORS = {"|", "||", "&&", ";", "<", ">", ">>", "2>", "2>>", "2>&1"}
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
@@ -156,9 +159,13 @@ def read_option(words, options):
     rest = words[1:]
     if not equals:
         if not rest:
-            raise CallError(f"{name} needs a value")
+            raise CallError(f"{name} needs a value; --help lists the options")
         value, rest = rest[0], rest[1:]
     key = name.lstrip("-").replace("-", "_")
+    near = difflib.get_close_matches(key, OPTIONS, 1, 0.7)
+    if near and key not in OPTIONS:
+        nearest = near[0].replace("_", "-")
+        raise CallError(f"unknown option {name} (did you mean --{nearest}?); --help lists the options")
     if key in ("max_jobs_run", "num_threads", "gpu", "grace_time") and not value.isdigit():
         raise CallError(f"{name} takes a whole number, not '{value}'")
     options[key] = value

@@ -12,12 +12,12 @@ local -> ../../local and utils -> ../../utils: the stages are the same for every
 # shellcheck source=utils/parse_options.sh
 . "$ROOT/utils/parse_options.sh"
 
-fail() {
+fail() { # fail MESSAGE [STATUS]
   printf 'new_egs.sh: error: %s\n' "$1" >&2
-  exit 1
+  exit "${2:-1}"
 }
 
-[[ $# -eq 1 ]] || fail "expected one folder, as egs/mycorpus, found $#: $*"
+[[ $# -eq 1 ]] || fail "expected one folder, as egs/mycorpus, found $#: $*" 2
 target=${1%/}
 model=$ROOT/egs/$from
 [[ -f $model/run.sh ]] || fail "there is no egs/$from to start from"

@@ -68,7 +68,7 @@ def main():
         call = parse_call(sys.argv[1:], NAME, "accepted and not used, as --mem and --time")
     except CallError as error:
         print(f"{NAME}: {error}", file=sys.stderr)
-        return 1
+        return 2
     signals, running = Signals(), JobTable(call.grace_time)
     try:
         failures = run_jobs(call, running, signals)

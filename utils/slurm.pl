@@ -44,7 +44,7 @@ def main():
         sbatch = sbatch_words(options, options.pop("config", None))
     except CallError as error:
         print(f"{NAME}: {error}", file=sys.stderr)
-        return 1
+        return 2
     signals, job_id = Signals(), None
     try:
         script, done = write_script(call)

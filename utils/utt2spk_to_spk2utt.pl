@@ -13,6 +13,9 @@ def main():
     if sys.argv[1:2] in (["--help"], ["-h"]):
         print(__doc__, end="")
         return 0
+    if sys.argv[1:2] and sys.argv[1].startswith("--"):
+        print(f"utt2spk_to_spk2utt.pl: unknown option {sys.argv[1]}; --help shows the form", file=sys.stderr)
+        return 2
     groups, seen = {}, set()
     with fileinput.input(encoding="utf-8") as lines:
         for line in lines:
@@ -29,4 +32,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (OSError, UnicodeDecodeError) as error:
+        where = getattr(error, "filename", None) or "input"
+        sys.exit(f"utt2spk_to_spk2utt.pl: {where}: {getattr(error, 'strerror', 'not UTF-8 text')}")

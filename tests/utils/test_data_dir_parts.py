@@ -24,7 +24,7 @@ def ok(name: str, *words: object) -> str:
 
 def refused(name: str, *words: object) -> str:
     result = run_script(name, *words)
-    assert result.returncode == 1, result.stderr
+    assert result.returncode == (2 if "--help" in result.stderr else 1), result.stderr
     assert "Traceback" not in result.stderr
     return result.stderr
 

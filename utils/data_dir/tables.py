@@ -5,6 +5,7 @@ The scripts of utils/ need nothing but bash and python3, so that they also serve
 
 import argparse
 import contextlib
+import difflib
 import gc
 import os
 import shutil
@@ -59,9 +60,13 @@ class Parser(argparse.ArgumentParser):
         return super().parse_args(dashed)
 
     def error(self, message):
-        """Print the message and exit with 1."""
+        """Print the message, with the option nearest to an unknown one, and exit with 2."""
+        unknown = message.removeprefix("unrecognized arguments: ").partition(" ")[0]
+        if unknown.startswith("--"):
+            near = difflib.get_close_matches(unknown, self._option_string_actions, 1)
+            message = f"unknown option {unknown}" + (f" (did you mean {near[0]}?)" if near else "")
         print(f"{self.prog}: {message}; --help shows the form", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2)
 
 
 @contextlib.contextmanager
