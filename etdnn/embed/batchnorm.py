@@ -55,6 +55,7 @@ def _measuring(net: nn.Module, pools: list[_Pooled]) -> Iterator[None]:
         for pool in pools:
             pool.norm.train()
             pool.norm.momentum = 1.0
+            pool.norm.reset_running_stats()  # zero times what is not finite would not be zero
         yield
     finally:
         for handle in handles:

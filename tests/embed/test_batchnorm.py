@@ -66,12 +66,13 @@ def test_nothing_else_changes(net, batches):
     assert changed == {name for name in before if "running" in name or "num_batches" in name}
 
 
-def test_old_statistics_leave_no_trace(net, batches):
+@pytest.mark.parametrize("old", [1e6, float("nan"), float("inf")])
+def test_old_statistics_leave_no_trace(net, batches, old):
     reestimate(net, batches)
     first = statistics(net)
     for name, buffer in net.named_buffers():
         if "running" in name:
-            buffer.fill_(1e6)
+            buffer.fill_(old)
         else:
             buffer.fill_(77)
     reestimate(net, batches)
