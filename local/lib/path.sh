@@ -4,13 +4,13 @@
 etdnn_root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bash "$etdnn_root/tools/install.sh" || {
   echo "path.sh: error: the installation failed; the line above says why" >&2
-  exit 1
+  return 1
 }
 if [ -n "${ETDNN_PYTHON:-}" ]; then
   etdnn_bin=$(dirname "$(command -v "$ETDNN_PYTHON")")
   if [ "$(realpath -m "$etdnn_bin/python3")" != "$(realpath -m "$(command -v "$ETDNN_PYTHON")")" ]; then
     echo "path.sh: error: $etdnn_bin/python3 is not ETDNN_PYTHON=$ETDNN_PYTHON; name the python3 of an environment" >&2
-    exit 1
+    return 1
   fi
   PATH=$etdnn_bin:$PATH
 else
