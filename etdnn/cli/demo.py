@@ -41,16 +41,16 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.static}: page with {', '.join(model.name for model in offered)}; put it on a web server")
         return
     import tempfile
+    from contextlib import suppress
     from pathlib import Path
 
-    from etdnn.deploy.serve import serve_until_told
+    from etdnn.deploy.serve import HOST, ends_when_told
 
-    with tempfile.TemporaryDirectory(prefix="etdnn-demo.") as folder:
+    with ends_when_told(), tempfile.TemporaryDirectory(prefix="etdnn-demo.") as folder:
         page = Path(folder) / "page"
         with open_server(page, PORT if args.port is None else args.port) as server:
             offered = demo.build_page(models, page, runtime, say)
-            print(
-                f"http://127.0.0.1:{server.server_port}/  ({', '.join(model.name for model in offered)}; Ctrl-C ends)",
-                flush=True,
-            )
-            serve_until_told(server)
+            names = ", ".join(model.name for model in offered)
+            print(f"http://{HOST}:{server.server_port}/  ({names}; Ctrl-C ends)", flush=True)
+            with suppress(KeyboardInterrupt):
+                server.serve_forever()

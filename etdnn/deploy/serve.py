@@ -2,6 +2,8 @@
 
 import errno
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -69,16 +71,15 @@ def open_server(folder: str | Path, port: int = PORT) -> ThreadingHTTPServer:
         raise UserError(f"port {port}: {reason}; give another --port, or --port 0 for any free one") from None
 
 
-def serve_until_told(server: ThreadingHTTPServer) -> None:
-    """Serve until an interrupt (Ctrl-C) or a request to end (SIGTERM), which are the ordinary ways out."""
+@contextmanager
+def ends_when_told() -> Iterator[None]:
+    """Make a request to end (SIGTERM) what Ctrl-C is, so that what was made for the time being is removed."""
 
     def leave(_number, _frame):
         raise KeyboardInterrupt
 
     earlier = signal.signal(signal.SIGTERM, leave)
     try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
+        yield
     finally:
         signal.signal(signal.SIGTERM, earlier)

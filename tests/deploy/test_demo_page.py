@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,10 +281,13 @@ def test_every_control_has_a_name(page):
 
 
 def test_a_plain_server_and_the_policy(running, models, voices, tmp_path):
-    folder = tmp_path / "site" / "page"
-    assert main(["demo", str(models["exported"]), "--static", str(folder)]) == 0
-    (folder / "models.json").touch()
-    assert main(["demo", str(models["exported"]), "--static", str(folder)]) == 0, "an earlier page is replaced"
+    folder, subnet = tmp_path / "site" / "page", tmp_path / "exp" / "subnet" / "20M"
+    (subnet / "export").mkdir(parents=True)
+    shutil.copy(models["other"], subnet / "model.safetensors")
+    shutil.copy(models["exported"], subnet / "export" / "model.wave.onnx")
+    for _time in ("new", "replaced"):
+        assert main(["demo", "--expdir", str(tmp_path / "exp"), "--static", str(folder)]) == 0
+        assert (folder / "models" / "20M.onnx").read_bytes() == models["exported"].read_bytes(), "not exported again"
     assert [path.name for path in folder.parent.iterdir()] == ["page"]
 
     class Quiet(SimpleHTTPRequestHandler):
