@@ -229,7 +229,7 @@ class Comparison:
         )  # fmt: skip
         row = {name: number for number, name in enumerate(reader.keys)}
         found = {}
-        for name in test.trial_names:
+        for name in test.trial_names():
             trials = test.trials(name)
             indexed = index_trials(trials.enrol, trials.test, row, row)
             scores = cosine_scores(vectors, vectors, indexed.enrol, indexed.test)
@@ -250,7 +250,7 @@ class Comparison:
             wall, cpu = np.mean([self.time(seed, phases) for seed in seeds], axis=0)
             steps, macs = (sum(table[phase] for phase in phases) for table in (self.steps, self.macs))
             lines.append(f"| {name} | {steps} | {macs:.4g} | {wall:.1f} | {cpu:.1f} |")
-        lists = DataDir(self.data / "test").trial_names
+        lists = DataDir(self.data / "test").trial_names()
         lines += ["", f"| strategy | subnet | MACs | {' | '.join(f'EER {name}, %' for name in lists)} |"]
         lines.append("|---|---|---|" + "---|" * len(lists))
         for size, arch in self.plan.archs.items():

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from helpers.tiny_corpus import make_corpus, make_set
 
 
@@ -13,6 +14,7 @@ def run(repository, *words):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_strategies_compares_at_equal_compute_and_goes_on_where_it_was(tmp_path, repository):
     make_corpus(tmp_path / "data")
     make_set(tmp_path / "data/train_all", "tr", speakers=6, utterances=8, seed=1)
@@ -27,3 +29,15 @@ def test_strategies_compares_at_equal_compute_and_goes_on_where_it_was(tmp_path,
         " done" not in again
         and again.splitlines()[2:] == [line for line in text.splitlines() if not line.endswith(" done")][2:]
     )
+
+
+def test_train_gpu_runs_on_a_cpu_in_a_small_form(tmp_path, repository):
+    results = tmp_path / "results/train.md"
+    words = ("bench/train_gpu.py", "--device", "cpu", "--quick", "--batch", 4, "--steps", 2, "--workers", 1)
+    text = run(repository, *words, "--results", results)
+    rows = re.findall(
+        r"(?m)^\| (published|ours|ours, batch x 4) \| (largest|drawn) \| (\d+) \| (\d+) \|", results.read_text()
+    )
+    assert len(rows) == 6 and all(int(speed) > 0 for *_, speed in rows)
+    assert {row[2] for row in rows} == {"4", "16"}
+    assert "peak of a matrix product: fp32" in text and text.count("%; ") >= 6
