@@ -3,13 +3,13 @@
 python3 bench/train_gpu.py [--batch 128] [--steps 40] [--workers N] [--results FILE] [--device cpu --quick]
 
 Crops of 3 s, 5,994 x 3 classes, synthetic audio and features (no corpus is needed). `published`: fp32 without TF32,
-WAV read, cropped and mixed with noise in loader processes, mel features on the device, Adam one tensor at a time, anomaly
-detection on; but through our network. `ours`: crops from a CM2 ark, de-quantised on the device, bf16 autocast, fused
-Adam, gradients in one buffer; also with a batch four times as large. Each with the largest subnet in every step, and with
-a drawn one.
+WAV read, cropped and mixed with noise in loader processes, mel features on the device, Adam one tensor at a time,
+anomaly detection on; but through our network. `ours`: crops from a CM2 ark, de-quantised on the device, bf16 autocast,
+fused Adam, gradients in one buffer; also with a batch four times as large. Each with the largest subnet in every step,
+and with a drawn one.
 
-TFLOP/s: six operations per multiply-accumulate (convolutions and linears, forward and backward pass) of the subnets that
-were stepped; `peak` is that of a square matrix product in the same number format on the same device, measured here.
+TFLOP/s: six operations per multiply-accumulate (convolutions and linears, forward and backward pass) of the subnets
+stepped; `peak` is that of a square matrix product in the same number format on the same device, measured here.
 `busy`: share of the time in which the device computes (PyTorch's profiler); `wait`: share spent waiting for the loader.
 Far below 1, `busy` says that launching kernels bounds the step; near 1, the kernels listed after the table do.
 """

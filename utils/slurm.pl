@@ -136,6 +136,8 @@ def write_script(call):
         "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}\n"
         f'{words} {shlex.quote(call.log)} "${{launch[@]}}" {command}\n'
         "code=$?\n"
+        # told to stop: a job that Slurm puts back into its queue has not ended, and one that it does not will be missed
+        "if [ $code = 143 ]; then exit $code; fi\n"
         f"done={shlex.quote(str(done))}\n"
         'if [ -d "$done" ]; then echo $code > "$done/$task.part" && mv "$done/$task.part" "$done/$task"; fi\n'
         "exit $code\n",

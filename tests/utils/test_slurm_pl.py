@@ -99,6 +99,17 @@ def test_interruption_cancels(tmp_path: Path, cluster: dict[str, str]) -> None:
     assert (tmp_path / "cancelled").read_text() == "77\n"
 
 
+def test_a_job_told_to_stop_may_be_queued_again(tmp_path: Path, cluster: dict[str, str]) -> None:
+    programs = tmp_path / "programs"
+    again = 'subprocess.Popen(["bash", "-c", "bash $0; test $? = 143 && sleep 1.5 && bash $0", sys.argv[-1]],'
+    (programs / "sbatch").write_text(SBATCH.replace('subprocess.Popen(["bash", sys.argv[-1]],', again))
+    (programs / "squeue").write_text("#!/bin/sh\necho N/A PENDING\n")
+    job = "if test -e once; then echo went on; else touch once; kill -TERM $PPID; sleep 9; fi"
+    result = run_script("slurm.pl", "log/x.log", "bash", "-c", job, cwd=tmp_path, **cluster)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "went on" in (tmp_path / "log/x.log").read_text()
+
+
 def test_configuration_file(tmp_path: Path, cluster: dict[str, str]) -> None:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/slurm.conf").write_text(
