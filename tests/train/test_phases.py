@@ -81,6 +81,14 @@ def test_mel_noise_repeats_to_the_bit_and_its_noises_are_part_of_what_is_resumed
         train(config, space, noisy_set, tmp_path / "a")
 
 
+def test_crops_longer_than_all_utterances_are_wrapped_and_said(config, space, training_set, tmp_path, capsys):
+    config.write_text(config.read_text().replace("crop: 0.3", "crop: 0.9").replace("epochs: 3", "epochs: 0.3"))
+    train(config, space, training_set, tmp_path / "out")
+    said = capsys.readouterr().out
+    assert "warning: all of 48 utterances are shorter than the crop of 90 frames and are wrapped" in said
+    assert "48 utterances in 24 items of 4 classes" in said
+
+
 def test_stored_statistics_do_not_move_in_training(config, space, training_set, tmp_path):
     supernet = load_supernet(train(config, space, training_set, tmp_path / "largest"))
     for name, value in supernet.network.named_buffers():
