@@ -105,7 +105,7 @@ make_venv() {
     options=(--system-site-packages)
   fi
   say "making tools/venv with $base ($(python_version "$base"))"
-  "$base" -m venv ${options[@]+"${options[@]}"} "$VENV" || fail "cannot make $VENV"
+  "$base" -m venv --clear ${options[@]+"${options[@]}"} "$VENV" || fail "cannot make $VENV"
 }
 
 # Prints why pip failed, from its log $1, in one line.
@@ -117,6 +117,8 @@ explain() {
     echo "no network: pip cannot reach its index; on this machine use --wheels DIR (bash tools/install.sh --help)"
   elif [[ -n $wheels ]] && reason=$(grep -oE 'No matching distribution found for [^ ]+' "$1" | head -n 1) && [[ $reason ]]; then
     echo "$wheels has no fitting wheel for ${reason##* }; make it with the command that --help shows, for this Python"
+  elif reason=$(grep -oE 'No matching distribution found for [^ ]+' "$1" | head -n 1) && [[ $reason ]]; then
+    echo "pip finds no ${reason##* } (PIP_NO_INDEX, or an index that lacks it?); without an index use --wheels DIR"
   elif grep -q 'No space left on device' "$1"; then
     echo "no space left on the disk"
   else
@@ -177,9 +179,10 @@ if in_place; then exit 0; fi
 SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
 
-if [[ -z ${ETDNN_PYTHON:-} && ! -e $VENV ]]; then make_venv; fi
+# none yet, half made by a run that was killed, or made by a Python that is gone
+if [[ -z ${ETDNN_PYTHON:-} && -z $(python_version "$VENV/bin/python") ]]; then make_venv; fi
 version=$(python_version "$python")
-if [[ -z $version ]]; then fail "$python does not run; remove ${python%/bin/*} if it is half made, and try again"; fi
+if [[ -z $version ]]; then fail "$python does not run"; fi
 new_enough "$version" || fail "Python 3.11 or newer is needed; $python is $version"
 "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null 2>&1 || fail "$python has no pip"
 if [[ -s $STAMP ]]; then
