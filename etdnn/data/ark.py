@@ -167,7 +167,9 @@ class FeatureReader:
         indices, starts = np.asarray(indices, np.int64), np.asarray(starts, np.int64)
         if len(indices) != len(starts) or length < 1 or (starts < 0).any():
             raise ValueError(f"{len(indices)} indices, {len(starts)} starts (none below 0), length {length}")
-        for index in indices[self._kind[indices] == _UNKNOWN].tolist():
+        unknown = indices[self._kind[indices] == _UNKNOWN]
+        self._ask_for(self._ark[unknown], self._offset[unknown], HEADER_BYTES)
+        for index in unknown.tolist():
             self._header(index)
         kinds = self._kind[indices]
         if not len(kinds) or kinds[0] == CM or (kinds != kinds[0]).any():
@@ -178,15 +180,22 @@ class FeatureReader:
         size = len(view) // len(codes)
         width = size // length
         offsets = self._offset[indices] + (15 if kinds[0] == ark_format.FM else 22) + starts * width
-        arks, wrapped = self._ark[indices].tolist(), starts + length > rows
+        arks, wrapped = self._ark[indices], starts + length > rows
+        self._ask_for(arks, offsets, size)
         for place, offset in enumerate(offsets.tolist()):
             if wrapped[place]:
                 index = int(indices[place])
                 whole = self._read_codes(index, self._header(index), 0, int(rows[place]))
                 codes[place] = whole[(starts[place] + np.arange(length)) % rows[place]]
-            elif os.preadv(self._open(arks[place]), [view[place * size : (place + 1) * size]], offset) != size:
+            elif os.preadv(self._open(int(arks[place])), [view[place * size : (place + 1) * size]], offset) != size:
                 raise self._fault(int(indices[place]), "truncated")
         return QuantisedCrops(codes, self._minimum[indices], self._step[indices])
+
+    def _ask_for(self, arks: np.ndarray, offsets: np.ndarray, size: int) -> None:
+        """Announce what is read next: a cold or distant disc then serves the batch at once, not crop after crop."""
+        if hasattr(os, "posix_fadvise"):
+            for ark, offset in zip(arks.tolist(), offsets.tolist(), strict=True):
+                os.posix_fadvise(self._open(ark), offset, size, os.POSIX_FADV_WILLNEED)
 
     def _float_crops(self, indices: np.ndarray, starts: np.ndarray, length: int) -> QuantisedCrops:
         crops = np.empty((len(indices), length, self.dim), np.float32)
@@ -235,9 +244,8 @@ class FeatureReader:
         kind = int(self._kind[index])
         if kind == _UNKNOWN:
             return self._read_header(index)
-        return MatrixHeader(
-            kind, int(self._rows[index]), self.dim, float(self._minimum[index]), float(self._step[index])
-        )
+        scale = float(self._minimum[index]), float(self._step[index])
+        return MatrixHeader(kind, int(self._rows[index]), self.dim, *scale)
 
     def _read_header(self, index: int) -> MatrixHeader:
         descriptor, offset = self._open(int(self._ark[index])), int(self._offset[index])
@@ -273,8 +281,8 @@ class FeatureReader:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = len(self.paths) + 256
         if soft != resource.RLIM_INFINITY and soft < wanted:
-            limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            most = wanted if hard == resource.RLIM_INFINITY else hard
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))
 
     def _fault(self, index: int, reason: str) -> UserError:
         return UserError(f"{self.paths[self._ark[index]]}: {self.keys[index]}: {reason}; make its features again")

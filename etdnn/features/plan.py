@@ -101,11 +101,11 @@ class MelNoise(AdditiveKinds):
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
-            raise ValueError(f"mel_noise: probability {self.probability} is not between 0 and 1")
+            raise ValueError(f"probability {self.probability} is not between 0 and 1")
         if unknown := self.kinds.keys() - set(ADDITIVE):
-            raise ValueError(f"mel_noise: kind '{min(unknown)}' is not one of {', '.join(ADDITIVE)}")
+            raise ValueError(f"kinds: '{min(unknown)}' is not one of {', '.join(ADDITIVE)}")
         if not self.kinds or min(self.kinds.values()) <= 0:
-            raise ValueError("mel_noise: kinds need weights above 0")
+            raise ValueError("kinds: weights above 0 are needed")
 
 
 def read_plan(path: str | Path) -> Plan:

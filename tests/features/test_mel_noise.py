@@ -164,8 +164,12 @@ def test_missing_kinds_are_named_and_wrong_banks_refused(tmp_path):
         make_bank(tmp_path / "c", matrices, MelNoise(probability=1), frontend={**FRONTEND, "use_power": False})
     with pytest.raises(UserError, match="store_noise"):
         NoiseBank(tmp_path / "nowhere", MelNoise(probability=1), FRONTEND)
-    for wrong in ({"probability": 1.2}, {"kinds": {"hum": 1}}, {"kinds": {"noise": 0}}):
-        with pytest.raises(ValueError, match="mel_noise"):
+    for wrong, message in (
+        ({"probability": 1.2}, "probability 1.2"),
+        ({"kinds": {"hum": 1}}, "kinds: 'hum'"),
+        ({"kinds": {"noise": 0}}, "kinds: weights"),
+    ):
+        with pytest.raises(ValueError, match=message):
             MelNoise(**wrong)
 
 
