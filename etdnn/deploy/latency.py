@@ -189,6 +189,7 @@ def to_onnx(module: nn.Module, inputs: Tensor) -> bytes:
     import contextlib
     import io
     import logging
+    import warnings
 
     try:
         import onnxruntime  # noqa: F401
@@ -196,7 +197,8 @@ def to_onnx(module: nn.Module, inputs: Tensor) -> bytes:
     except ImportError as error:
         raise UserError(f"latency by onnxruntime: {error.name} is not installed; pip install 'etdnn[onnx]'") from None
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(module.eval(), (inputs,), dynamo=True, verbose=False)
     return program.model_proto.SerializeToString()
 

@@ -28,7 +28,8 @@ def run_evolution(genome: Genome, limits: Limits, archive: Archive, evaluations:
     """Fill `archive` with up to `evaluations` feasible subnets, ever closer to the best.
 
     Costs are known exactly beforehand, so infeasible children are repaired rather than scored. Islands are evolved one
-    after the other, each from a random start until it stands still: one of each depth (a deeper net has other genes, so
+    after the other, each until it stands still: one of what the archive holds already, if anything, then from a random
+    start one of each depth (a deeper net has other genes, so
     its basins lie apart and a strong one would drown the others), then one of any depth that the best of all before
     join; and so on.
     Source: reference/efficienttdnn.md, section 5.4, for the published algorithm that this one replaces.
@@ -37,6 +38,8 @@ def run_evolution(genome: Genome, limits: Limits, archive: Archive, evaluations:
     depths = _feasible_depths(genome, limits)
     turns = [*depths[::-1], FREE] if len(depths) > 1 else [depths[0], depths[0], FREE]
     island, leaders, poor = 0, [given], 0
+    if len(given):
+        leaders.append(_evolve_island(genome, limits, archive, evaluations, rng, given, FREE))
     while archive.size < evaluations and poor < len(turns):
         before, depth = archive.size, turns[island % len(turns)]
         drawn = np.concatenate([sample_digits(genome, OPENING, rng, tilted=tilted) for tilted in (False, True)])

@@ -113,11 +113,12 @@ def cross_validate(kind: str, space: SearchSpace, rows: np.ndarray, targets: np.
     for fold in range(FOLDS):
         held = folds == fold
         if held.any():
-            predicted[held] = _fit_any(kind, space, rows[~held], targets[~held], seed)(rows[held])
+            predicted[held] = fit_any(kind, space, rows[~held], targets[~held], seed)(rows[held])
     return Quality(kendall_tau(predicted, targets), float(np.abs(predicted - targets).mean()))
 
 
-def _fit_any(kind: str, space: SearchSpace, rows: np.ndarray, targets: np.ndarray, seed: int) -> Callable:
+def fit_any(kind: str, space: SearchSpace, rows: np.ndarray, targets: np.ndarray, seed: int) -> Callable:
+    """Return a function rows -> values of a fitted predictor, or of the baseline `macs` or `linear`."""
     if kind == "macs":
         return linear_baseline(lambda part: np.log(macs(part, in_feats=space.in_feats))[:, None], rows, targets)
     if kind == "linear":
