@@ -5,7 +5,7 @@ set -euo pipefail
 title=
 published=false
 help_message="Usage: local/report.sh [options] <data-dir> <exp-dir>
-Writes <exp-dir>/report/{report.md,report.html} (results, data, searches, commands and configurations) and prints the
+Writes <exp-dir>/report/{report.md,RESULTS.md,report.html} (results, data, searches, commands and configurations) and prints the
 results.
 Options:
   --title TEXT   what the corpus is; stands over every table [name of <exp-dir>]

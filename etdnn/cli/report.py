@@ -1,4 +1,4 @@
-"""Write the report of an experiment (EXPDIR/report: report.md, report.html, pictures) and print its table."""
+"""Write the report of an experiment (EXPDIR/report: report.md, RESULTS.md, report.html, pictures) and print its table."""
 
 import argparse
 
@@ -20,11 +20,14 @@ def run(args: argparse.Namespace) -> None:
     from etdnn.model.cost import CONVENTION
     from etdnn.report.collect import collect
     from etdnn.report.document import render
+    from etdnn.report.results_page import results_page
     from etdnn.report.write import write_page
     from etdnn.scoring.results import show_results
 
     report = collect(args.title or Path(args.expdir).name, args.data, args.expdir)
     path = Path(args.expdir) / "report" / "report.md"
     write_text(path, render(report))
-    page = write_page(report, args.data, path.parent, date=date.today().isoformat(), published=args.published)
+    today = date.today().isoformat()
+    write_text(path.with_name("RESULTS.md"), results_page(report, date=today, published=args.published))
+    page = write_page(report, args.data, path.parent, date=today, published=args.published)
     print(f"\nResults on {report.title}; {CONVENTION}\n\n{show_results(report.results)}\n\nreport: {path}, {page}")

@@ -149,7 +149,8 @@ def result_row(
 ) -> dict[str, str]:
     """Return one row of results.tsv; `model` is the metadata of the subnet, `values` one back-end of `list_metrics`."""
     row = {key: str(model[key]) for key in ("arch", "macs", "params")}
-    row |= {"budget": budget, "model": model["weights"], "trials": name, "backend": backend}
+    row |= {"budget": budget, "model": model["weights"], "supernet": model.get("supernet", "")}
+    row |= {"trials": name, "backend": backend}
     row |= {key: str(values[key]) for key in ("targets", "nontargets")}
     for metric in METRICS:
         scale, digits = (100, 3) if metric == "eer" else (1, 4)

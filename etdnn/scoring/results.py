@@ -3,7 +3,7 @@
 import csv
 import fcntl
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from etdnn.errors import UserError
 from etdnn.files import write_text
 
 COLUMNS = (
-    "budget", "arch", "macs", "params", "model", "trials", "backend", "targets", "nontargets",
+    "budget", "arch", "macs", "params", "model", "supernet", "trials", "backend", "targets", "nontargets",
     "eer", "eer_low", "eer_high", "mindcf_0.01", "mindcf_0.01_low", "mindcf_0.01_high",
     "mindcf_0.05", "mindcf_0.05_low", "mindcf_0.05_high", "actdcf_0.01", "cllr",
 )  # fmt: skip
 """EER in percent, costs normalised; `_low`, `_high`: 95 % interval, bootstrap over speakers; macs: 3 s, 301 frames,
-batch norm 2 per element; `model`: hash of the weights; actdcf and cllr with the calibration fitted on dev."""
+batch norm 2 per element; `model`: hash of the weights; `supernet`: hash of the file they were sliced from; actdcf and cllr with the calibration fitted on dev."""
 
 _KEY = ("budget", "trials", "backend")
 
@@ -35,18 +35,22 @@ def read_results(path: str | Path) -> list[dict[str, str]]:
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows[1:]]
 
 
-def update_results(path: str | Path, rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+def update_results(
+    path: str | Path, rows: Iterable[Mapping[str, str]], supernets: Collection[str] = ()
+) -> list[dict[str, str]]:
     """Put `rows` in place of those with the same budget, trial list and back-end; return all rows as written.
 
-    Rows of the same budgets that came from another model are dropped: they describe a network that is gone. Rows are
-    sorted by MACs, budget, trial list and back-end, so the order of the calls leaves no trace.
+    Rows that describe a network that is gone are dropped: those of the same budgets from another model, and, where
+    `supernets` names the hashes of the supernets that there are, those of any other supernet. Rows are sorted by MACs,
+    budget, trial list and back-end, so the order of the calls leaves no trace.
     """
     rows = [{column: str(row[column]) for column in COLUMNS} for row in rows]
     models = {row["budget"]: row["model"] for row in rows}
     path = Path(path)
     with _locked(path):
         kept = {tuple(row[column] for column in _KEY): row for row in read_results(path)
-                if models.get(row["budget"], row["model"]) == row["model"]}  # fmt: skip
+                if models.get(row["budget"], row["model"]) == row["model"]
+                and (not supernets or row["supernet"] in ("", *supernets))}  # fmt: skip
         kept |= {tuple(row[column] for column in _KEY): row for row in rows}
         ordered = sorted(kept.values(), key=lambda row: (int(row["macs"]), *(row[column] for column in _KEY)))
         text = io.StringIO()

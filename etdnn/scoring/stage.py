@@ -8,7 +8,7 @@ import numpy as np
 
 from etdnn.data.datadir import DataDir
 from etdnn.errors import UserError
-from etdnn.files import write_json
+from etdnn.files import hash_file, write_json
 from etdnn.model.checkpoint import read_subnet, save_subnet
 from etdnn.model.cost import arch_macs, arch_params
 from etdnn.scoring.asnorm import clamp_top
@@ -62,6 +62,7 @@ def score_model(
         "macs": arch_macs(net.arch, **sizes),
         "params": arch_params(net.arch, **sizes),
         "weights": weights_hash(net),
+        "supernet": metadata.get("supernet", ""),
     }
     folders = ({"dev": DataDir(dev)} if dev else {}) | {"test": DataDir(test)}
     lists = {side: _chosen(data, names if side == "test" else None) for side, data in folders.items()}
@@ -88,7 +89,8 @@ def score_model(
         for name, by_backend in metrics.items()
         for backend, values in by_backend.items()
     ]
-    written = [row for row in update_results(results, rows) if row["budget"] == budget]
+    supernets = {hash_file(path) for path in Path(results).parent.glob("*/supernet.safetensors")}
+    written = [row for row in update_results(results, rows, supernets) if row["budget"] == budget]
     save_subnet(model, net, {**metadata, "thresholds": fitted, "results": written})
     return written
 

@@ -44,6 +44,16 @@ def test_rows_of_a_network_that_is_gone_are_dropped(tmp_path):
     assert [(one["budget"], one["trials"]) for one in read_results(path)] == [("204M", "main"), ("571M", "cross")]
 
 
+def test_rows_of_a_supernet_that_was_trained_anew_are_dropped(tmp_path):
+    path = tmp_path / "results.tsv"
+    update_results(path, [row() | {"supernet": "old"}, row("571M", 500) | {"supernet": "depth"}])
+    update_results(path, [row("1.4G", 1400) | {"supernet": ""}])
+    update_results(path, [row("300M", 300) | {"supernet": "new"}], {"new", "depth"})
+    assert [(one["budget"], one["supernet"]) for one in read_results(path)] == [
+        ("300M", "new"), ("571M", "depth"), ("1.4G", ""),
+    ]  # fmt: skip
+
+
 def test_foreign_file_is_refused_and_kept(tmp_path):
     path = tmp_path / "results.tsv"
     path.write_text("name\teer\nmine\t3\n")
