@@ -6,7 +6,8 @@ Both begin from the same largest network (per seed). `progressive`: the four pub
 subnet per step; `sandwich` makes as many steps of [largest, random, smallest], the others taught by the largest, as
 have the same sum of multiply-accumulates (forward and backward pass: three times the forward count of each crop).
 Three subnets, the same from each, are derived and scored on all trial lists of the test set as derived and fine-tuned;
-`alone` is each of them trained from scratch for as many steps as `progressive` has in all. Plain cosine.
+`alone` is each of them trained from scratch for as many steps as `progressive` has in all. Plain cosine. A last table
+has the EER with enrolment by one subnet and test by another of the same supernet: are their embeddings comparable?
 
 The space is scaled down for two CPU cores (32 to 96 channels). Every part is a process of one thread, `--jobs` at once;
 what is complete is not made again, so a broken run goes on by the same command. The last lines are a Markdown table.
@@ -228,13 +229,37 @@ class Comparison:
             embed_utterances(net, reader, np.arange(len(reader)), metadata["normalisation"])
         )  # fmt: skip
         row = {name: number for number, name in enumerate(reader.keys)}
-        found = {}
-        for name in test.trial_names():
-            trials = test.trials(name)
-            indexed = index_trials(trials.enrol, trials.test, row, row)
-            scores = cosine_scores(vectors, vectors, indexed.enrol, indexed.test)
-            found[name] = 100 * eer(scores[trials.target], scores[~trials.target])
+        np.save(model.with_name("test.npy"), vectors)
+        found = {name: self._eer(name, row, vectors, vectors) for name in test.trial_names()}
         write_json(model.parent / "scores.json", found)
+
+    def _eer(self, name: str, row: dict[str, int], enrol: np.ndarray, test: np.ndarray) -> float:
+        """Return the EER in percent of trial list `name`, enrolment and test side embedded by two networks."""
+        trials = DataDir(self.data / "test").trials(name)
+        indexed = index_trials(trials.enrol, trials.test, row, row)
+        scores = cosine_scores(enrol, test, indexed.enrol, indexed.test)
+        return 100 * eer(scores[trials.target], scores[~trials.target])
+
+    def matrices(self, seeds: list[int]) -> str:
+        """Return the table of EER of the first trial list by subnet of enrolment and of test, for both strategies."""
+        folder = DataDir(self.data / "test")
+        name = folder.trial_names()[0]
+        row = {key: number for number, key in enumerate(FeatureReader(folder.path / "feats.scp").keys)}
+        sizes = list(self.plan.archs)
+        lines = [f"| EER {name}, %: enrolment by | {' | '.join(f'test by {size}' for size in sizes)} |"]
+        lines.append("|---|" + "---|" * len(sizes))
+        for source in ("progressive", "sandwich"):
+            vectors = {
+                (seed, size): np.load(self.out / f"seed{seed}/{source}-{size}/derived/test.npy")
+                for seed in seeds for size in sizes
+            }  # fmt: skip
+            for enrol in sizes:
+                cells = [
+                    spread([self._eer(name, row, vectors[seed, enrol], vectors[seed, size]) for seed in seeds])
+                    for size in sizes
+                ]
+                lines.append(f"| {source}, {enrol} | {' | '.join(cells)} |")
+        return "\n".join(lines)
 
     def time(self, seed: int, names: list[str]) -> tuple[float, float]:
         """Return wall and CPU minutes of parts of a seed."""
@@ -306,9 +331,9 @@ def main() -> None:
             future.result()
         for future in [pool.submit(*call) for call in rounds[2]]:
             future.result()
-    text = (
-        f"{args.seeds} seed(s), {(time.monotonic() - began) / 60:.1f} min for this call\n\n{comparison.table(seeds)}\n"
-    )
+    minutes = (time.monotonic() - began) / 60
+    tables = f"{comparison.table(seeds)}\n\n{comparison.matrices(seeds)}\n"
+    text = f"{args.seeds} seed(s), {minutes:.1f} min for this call\n\n{tables}"
     print(text)
     if args.results:
         write_text(args.results, text)

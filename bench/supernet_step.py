@@ -1,6 +1,6 @@
 """Cost of slicing: a training step through the supernet against the equal static network, one thread.
 
-python3 bench/supernet_step.py [--rounds 15] [--batch 8] [--frames 200]
+python3 bench/supernet_step.py [--rounds 15] [--sizes full smallest] [--batch 8] [--frames 200]
 
 Forward and backward at 8 x 80 x 200 in CPU time, as the training loop makes them: gradients in one buffer, added in
 place, glibc keeping its blocks as local/train_phase.sh has it. Variants alternated; median of the paired ratios.
@@ -79,6 +79,7 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="rounds per size (default 15)")
+    parser.add_argument("--sizes", nargs="+", choices=list(AIMS), default=list(AIMS), help="which rows (default all)")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=200)
     args = parser.parse_args()
@@ -97,7 +98,8 @@ def main() -> None:
     print(f"{args.batch} x {bench.space.in_feats} x {args.frames}, one thread, milliseconds of CPU time")
     head = f"{'size':9}{'arch':40}{'static':>9}{'sliced':>9}{'ratio':>8}{'aim':>6}{'zeroing':>9}{'derive':>8}"
     print(f"{head}{'bf16':>9}{'fp32/bf16':>11}")
-    for size, archs in sizes.items():
+    for size in args.sizes:
+        archs = sizes[size]
         times = bench.compare(archs)
         ratio = statistics.median(b / a for a, b in zip(times["static"], times["sliced"], strict=True))
         gain = statistics.median(a / b for a, b in zip(times["sliced"], times["bf16"], strict=True))

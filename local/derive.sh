@@ -19,6 +19,7 @@ Options:
   --cmd COMMAND  how the job is run [utils/run.pl]
   --nj N         taken for the stages' common form; this is one job [1]
   --seed N       seed of the crops [0]
+  --override BOOL      go on with a fine-tuning that was begun with another configuration or number of ranks [false]
   --force BOOL   redo what is up to date [false]"
 
 phase=
@@ -34,6 +35,7 @@ cmd=utils/run.pl
 nj=1
 seed=0
 force=false
+override=false
 . utils/parse_options.sh
 . utils/stamp.sh
 . local/lib/stage.sh
@@ -80,7 +82,8 @@ if [ "$finetune" = true ]; then
   [ "$num_ranks" -eq 1 ] || launcher=(utils/torchrun.sh --num-ranks "$num_ranks" python3)
   export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see local/train_phase.sh
   staging=()
-  [ -z "$stage_to" ] || staging=(--stage-to "$stage_to")
+  [ "$override" = false ] || staging+=(--override)
+  [ -z "$stage_to" ] || staging+=(--stage-to "$stage_to")
   [ "$force" = false ] || rm -rf "$dir/finetune"
   echo "local/derive.sh: fine-tuning; log: $dir/log/finetune.log"
   $cmd --grace-time 120 --num-threads "$num_ranks" "$dir/log/finetune.log" "${launcher[@]}" -m etdnn finetune --config "$train_config" \

@@ -24,6 +24,7 @@ seed=0
 device=auto
 stage_to=
 force=false
+override=false
 datadir=data
 featdir=fbank
 expdir=exp/main
@@ -70,6 +71,7 @@ Options (dashes or underscores; default in brackets):
   --stage-to DIR        train from a copy of the features in this folder, on a disc of the machine that trains [where
                         stage 1 wrote them]
   --force true          redo the stages that run even if their outputs are up to date [$force]
+  --override true       go on with a training that was begun with another configuration, data or number of ranks [$override]
   --macs-budget LIST    multiply-accumulates at 3 s, one or several: \"204M 571M\" [$DEFAULT_MACS_BUDGET]
   --params-budget LIST  parameters, one or several: \"500k 2M\"
   --latency-budget LIST with its unit, one or several: \"8ms\"; needs --latency-table
@@ -139,7 +141,7 @@ if [ "$stage" -le 1 ] && [ -n "${HELD:-}" ]; then
 fi
 
 TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" --num-nodes "$num_nodes" --seed "$seed"
-  --force "$force" --device "$device" --stage-to "$stage_to" --train-config "$train_config"
+  --force "$force" --override "$override" --device "$device" --stage-to "$stage_to" --train-config "$train_config"
   --space-config "$space_config")
 
 if begin 2 "train the largest network"; then
@@ -169,7 +171,7 @@ if begin 5 "derive subnets"; then
     [ "$name" = largest ] || need 4 "$expdir/search/$name/arch.txt"
     run local/derive.sh --cmd "$gpu_job_cmd" "${COMMON[@]}" --device "$device" --phase "$phase" \
       --crops "$calibration_crops" --finetune "$finetune" --train-config "$train_config" --num-ranks "$num_ranks" \
-      --stage-to "$stage_to" "$datadir" "$expdir" "$name"
+      --override "$override" --stage-to "$stage_to" "$datadir" "$expdir" "$name"
   done
 fi
 

@@ -23,6 +23,7 @@ def test_strategies_compares_at_equal_compute_and_goes_on_where_it_was(tmp_path,
     costs = {row[0]: float(row[1]) for row in re.findall(r"\| (progressive|sandwich) \| \d+ \| (\S+) \|", text)}
     assert abs(costs["sandwich"] / costs["progressive"] - 1) < 0.2, "to one step of the sandwich"
     assert len(re.findall(r"(?m)^\| (?:progressive|sandwich|alone)[^|]*\| (?:small|middle|large) ", text)) == 15
+    assert len(re.findall(r"(?m)^\| (?:progressive|sandwich), (?:small|middle|large) \|", text)) == 6
     assert (tmp_path / "table.md").read_text() in text
     again = run(repository, *words)
     assert (
