@@ -25,6 +25,7 @@ device=auto
 stage_to=
 force=false
 override=false
+teacher_scp=
 datadir=data
 featdir=fbank
 expdir=exp/main
@@ -72,6 +73,7 @@ Options (dashes or underscores; default in brackets):
                         stage 1 wrote them]
   --force true          redo the stages that run even if their outputs are up to date [$force]
   --override true       go on with a training that was begun with another configuration, data or number of ranks [$override]
+  --teacher-scp FILE    embeddings of the training utterances by another model, for distillation.external of a phase
   --macs-budget LIST    multiply-accumulates at 3 s, one or several: \"204M 571M\" [$DEFAULT_MACS_BUDGET]
   --params-budget LIST  parameters, one or several: \"500k 2M\"
   --latency-budget LIST with its unit, one or several: \"8ms\"; needs --latency-table
@@ -79,6 +81,7 @@ Options (dashes or underscores; default in brackets):
   --memory-budget LIST  peak activation memory of 3 s, one or several: \"4MB\"
   --phase NAME          search the supernet as this phase left it [the last phase]
   --calibration-crops N training crops on which stage 5 measures batch norm, at most one per utterance [$calibration_crops]
+  --finetune true       train each derived subnet on, as section finetune of the training configuration says [$finetune]
   --trials LIST         a trial list (repeatable): by file, stage 0 takes it in where the corpus leaves that to the user;
                         by name, stage 7 scores only the lists named [all of $datadir/test]
   --licence TEXT        licence of the corpus, for the model cards [${licence:-not stated}]
@@ -141,7 +144,7 @@ if [ "$stage" -le 1 ] && [ -n "${HELD:-}" ]; then
 fi
 
 TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" --num-nodes "$num_nodes" --seed "$seed"
-  --force "$force" --override "$override" --device "$device" --stage-to "$stage_to" --train-config "$train_config"
+  --teacher-scp "$teacher_scp" --force "$force" --override "$override" --device "$device" --stage-to "$stage_to" --train-config "$train_config"
   --space-config "$space_config")
 
 if begin 2 "train the largest network"; then

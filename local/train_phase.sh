@@ -14,6 +14,7 @@ stage_to=
 seed=0
 force=false
 override=false
+teacher_scp=
 help_message="Usage: local/train_phase.sh [options] PHASE TRAIN-DATA EXPDIR
   e.g.: local/train_phase.sh --num-ranks 2 kernel data/train_all exp/paper
 Trains PHASE (a name of the training configuration) from the phase before it; makes EXPDIR/PHASE/supernet.safetensors and
@@ -30,6 +31,7 @@ Options:
   --device auto|cpu|cuda (default: $device)
   --stage-to DIR         copy the features to this folder, on a disc of the machine that trains, and read them there;
                          copies that are there are used again (default: read where they are)
+  --teacher-scp FILE     embeddings of the training utterances by another model, for distillation.external (default: none)
   --seed N               (default: $seed)
   --override true|false  resume although the configuration or the number of ranks changed (default: $override)
   --force true|false     discard this phase and train it anew (default: $force)"
@@ -64,6 +66,7 @@ if [ "$num_ranks" -gt 1 ] || [ "$num_nodes" -gt 1 ]; then
 fi
 options=(--config "$train_config" --space "$space_config" --phase "$phase" --data "$data" --out "$expdir/$phase"
   --seed "$seed" --device "$device" "${init[@]}")
+[ -z "$teacher_scp" ] || options+=(--teacher-scp "$teacher_scp")
 [ -z "$stage_to" ] || options+=(--stage-to "$stage_to")
 $override && options+=(--override)
 $force && options+=(--force)

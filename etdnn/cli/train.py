@@ -19,6 +19,7 @@ def add_arguments(parser):
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1, help="threads per process; with more than 1 CPU runs differ")
     parser.add_argument("--stage-to", type=Path, help="copy the features to this folder of a local disc, train from it")
+    parser.add_argument("--teacher-scp", type=Path, help="embeddings of another model, for distillation.external")
     parser.add_argument("--override", action="store_true", help="resume although configuration, data or ranks changed")
     parser.add_argument("--force", action="store_true", help="discard what is there and start anew")
 
@@ -39,6 +40,7 @@ def run(args):
         args.override,
         args.force,
         args.stage_to,
+        args.teacher_scp,
     )
     print(train_phase(settings, args.phase, load_space(args.space), job))
 

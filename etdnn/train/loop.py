@@ -23,6 +23,7 @@ from etdnn.train.ranks import FlatGradients, Ranks
 from etdnn.train.schedule import count_steps, learning_rate, margin
 from etdnn.train.settings import Phase, TrainSettings
 from etdnn.train.state import Checkpoints
+from etdnn.train.teacher import Teacher
 from etdnn.train.validation import Validator
 
 INTERRUPTED = 85
@@ -41,7 +42,8 @@ class Stepper:
 
     `network(x, arch)` gives embeddings: a supernet, or one static network. `archs(step)` names the subnets of a step;
     it is a function of the step alone, so that all ranks and every resumed run agree. Where the phase asks for
-    distillation, the largest network teaches the others of the step; a `teacher` given here teaches all.
+    distillation, the largest network teaches the others of the step; a `teacher` given here teaches all, and so do the
+    embeddings of an `external` one.
     """
 
     network: nn.Module
@@ -53,16 +55,20 @@ class Stepper:
     ranks: Ranks
     seed: int
     teacher: Callable[[Tensor], Tensor] | None = None
+    external: Teacher | None = None
 
     def __post_init__(self):
         crops = self.data.items if self.settings.epoch == "all" else self.data.originals
         self.steps_per_epoch, self.total = count_steps(self.phase.epochs, crops, self.settings.batch)
-        parameters = [*self.network.parameters(), *self.head.parameters()]
+        self.modules = {"network": self.network, "head": self.head}
+        if self.external is not None:
+            self.modules["teacher"] = self.external
+        parameters = [parameter for module in self.modules.values() for parameter in module.parameters()]
         self.gradients = FlatGradients(parameters, self.ranks.device)
         if isinstance(self.network, Supernet):
             self.network.gradients_in_place = True  # every .grad is kept, and nothing hooks into backward
         self.rate_factor = rate_factor(self.settings)
-        self.optimiser = make_optimiser(self.network, self.head, self.settings)
+        self.optimiser = make_optimiser(self.settings, *self.modules.values())
         self.scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.settings.precision == "fp16")
         self.stop_wanted = False  # by a signal to this rank
         self.stopping = False  # agreed by all ranks
@@ -131,6 +137,8 @@ class Stepper:
                     loss = loss + self._distil(cosines, embeddings, teacher)
                 elif self.phase.distillation:
                     teacher = (cosines.detach(), embeddings.detach())
+                if self.external is not None:
+                    loss = loss + self.phase.distillation.external * self.external(embeddings, batch.utterances)
                 self.scaler.scale(loss * share).backward()
                 loss_sum = loss_sum + classification.detach() * share
                 correct = correct + (cosines.argmax(1) == labels).float().mean() * share
@@ -165,16 +173,15 @@ class Stepper:
     def state(self) -> dict[str, Any]:
         """Return everything that later steps depend on."""
         return {
-            "network": self.network.state_dict(),
-            "head": self.head.state_dict(),
+            **{name: module.state_dict() for name, module in self.modules.items()},
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over a `state()`."""
-        self.network.load_state_dict(state["network"])
-        self.head.load_state_dict(state["head"])
+        for name, module in self.modules.items():
+            module.load_state_dict(state[name])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
 

@@ -5,7 +5,6 @@ import math
 import torch
 from torch import nn
 
-from etdnn.train.losses import MarginHead
 from etdnn.train.settings import TrainSettings
 
 
@@ -21,11 +20,11 @@ def rate_factor(settings: TrainSettings) -> float:
     return ratio if settings.optimiser.kind == "sgd" else math.sqrt(ratio)
 
 
-def make_optimiser(network: nn.Module, head: MarginHead, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Return the optimiser over network and head; without `decay_all`, vectors and kernel matrices do not decay."""
+def make_optimiser(settings: TrainSettings, *modules: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser over `modules`; without `decay_all`, vectors and kernel matrices do not decay."""
     options = settings.optimiser
     decayed, free = [], []
-    for name, parameter in [*network.named_parameters(), *head.named_parameters()]:
+    for name, parameter in (entry for module in modules for entry in module.named_parameters()):
         spared = not options.decay_all and (parameter.ndim < 2 or name.startswith("kernels."))
         (free if spared else decayed).append(parameter)
     groups = [

@@ -21,8 +21,9 @@ from etdnn.train.loop import Stepper, train
 from etdnn.train.losses import MarginHead
 from etdnn.train.precision import settle_precision
 from etdnn.train.ranks import Ranks
-from etdnn.train.settings import TrainSettings
+from etdnn.train.settings import Phase, TrainSettings
 from etdnn.train.state import check_identity, flatten
+from etdnn.train.teacher import Teacher
 from etdnn.train.validation import make_validator
 
 
@@ -42,6 +43,7 @@ class PhaseJob:
     override: bool = False
     force: bool = False
     stage_to: Path | None = None
+    teacher_scp: Path | None = None
 
 
 def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: PhaseJob) -> Path:
@@ -63,6 +65,7 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
         supernet, head = _begin(space, data, settings, job)
         supernet.to(ranks.device)
         head.to(ranks.device)
+        external = _external(phase, space, data, ranks, job)
         identity = identity_of(settings, name, space, data, ranks, job)
         if ranks.first:
             if job.force and job.out.is_dir():
@@ -78,7 +81,7 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
             )
         drawn = phase.space(space)
         archs = drawn_archs(drawn, phase, job.seed)
-        stepper = Stepper(supernet, archs, head, data, settings, phase, ranks, job.seed)
+        stepper = Stepper(supernet, archs, head, data, settings, phase, ranks, job.seed, external=external)
         journal = Journal(job.out, name, settings.batch, active=ranks.first, tensorboard=settings.tensorboard)
         if ranks.first:
             announce(stepper)
@@ -90,6 +93,21 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     finally:
         ranks.close()
     return job.out / "supernet.safetensors"
+
+
+def _external(phase: Phase, space: SearchSpace, data: TrainingSet, ranks: Ranks, job: PhaseJob) -> Teacher | None:
+    """Return the teacher of `--teacher-scp`, with the projection of the phase before; None without one."""
+    if not phase.distillation.external:
+        return None
+    if job.teacher_scp is None:
+        raise UserError(f"phase {phase.name}: distillation.external needs embeddings: --teacher-scp FILE")
+    teacher = Teacher(job.teacher_scp, job.data, data.reader.keys, space.embedding, job.seed)
+    before = job.init / "projection.safetensors" if job.init else None
+    if before and before.is_file():
+        teacher.load(before)
+    if ranks.first:
+        print(f"{teacher.known} of {len(data.reader.keys)} utterances have an embedding of {job.teacher_scp}")
+    return teacher.to(ranks.device)
 
 
 def check_batch(settings: TrainSettings, data: TrainingSet, ranks: Ranks) -> None:
@@ -156,6 +174,7 @@ def identity_of(
             "ranks": ranks.count,
             "threads": job.threads,
             "device": ranks.device.type,
+            **({"teacher": hash_file(job.teacher_scp)} if settings.phase(name).distillation.external else {}),
         }
     )
 
@@ -205,6 +224,8 @@ def _save(stepper: Stepper, job: PhaseJob, identity: dict[str, Any]) -> None:
         "normalisation": stepper.settings.normalisation,
         "training": {**identity, "steps": stepper.total, "classes": len(stepper.data.speakers)},
     }
+    if stepper.external is not None:
+        stepper.external.save(job.out / "projection.safetensors")
     head = {"format": 1, "kind": "head", "speakers": stepper.data.speakers}
     save_tensors(job.out / "head.safetensors", stepper.head.state_dict(), head)
     save_supernet(job.out / "supernet.safetensors", stepper.network, metadata)

@@ -78,10 +78,13 @@ class SpecAugment:
 
 @dataclass(frozen=True)
 class Distillation:
-    """Distillation from the largest network of the same step: weights of the terms on class cosines and embedding."""
+    """Weights of what is learned from others: `logits` (class posteriors of margin-free cosines) and `embedding` from
+    the largest network of the same step, `external` from the embeddings of another model (--teacher-scp).
+    """
 
     logits: float = 0.0
     embedding: float = 0.0
+    external: float = 0.0
 
     def __bool__(self) -> bool:
         return bool(self.logits or self.embedding)

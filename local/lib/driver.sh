@@ -110,7 +110,7 @@ resolve_paths() {
   for name in fbank_config augment_config train_config space_config search_config; do
     grep -qxF "declare -- $name=\"${!name}\"" <<<"$OPTION_DEFAULTS" || resolve "$name"
   done
-  for name in latency_table trials "${PREPARE_PATHS[@]}"; do
+  for name in latency_table teacher_scp trials "${PREPARE_PATHS[@]}"; do
     resolve "$name"
   done
   PREPARE_ARGUMENTS=()

@@ -1,0 +1,61 @@
+"""Learning from another model's embeddings: every subnet's embedding, projected, is drawn towards the teacher's."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from etdnn.data.ark_index import Keys
+from etdnn.data.datadir import DataDir
+from etdnn.errors import UserError
+from etdnn.model.checkpoint import read_tensors, save_tensors
+from etdnn.scoring.embeddings import read_embeddings
+from etdnn.seeding import torch_generator
+
+
+class Teacher(nn.Module):
+    """Embeddings of the training utterances by any model, and the learned projection of ours onto its dimensions.
+
+    A copy without an embedding of its own has that of its original, unless it is at another speed, which is another
+    speaker; what has none teaches nothing. UserError when no utterance has one.
+    """
+
+    def __init__(self, scp: Path, directory: Path, keys: Keys, embedding: int, seed: int):
+        super().__init__()
+        embeddings = read_embeddings(scp)
+        data = DataDir(directory)
+        originals = data.utt2uniq
+        changed = {key for key, recipe in data.utt2aug.items() if recipe.startswith("speed=")}
+
+        def row(key: str) -> int:
+            while key not in embeddings.index and key in originals and key not in changed:
+                key = originals[key]
+            return embeddings.index.get(key, -1)
+
+        self.rows = np.fromiter((row(key) for key in keys), np.int64, len(keys))
+        self.known = int((self.rows >= 0).sum())
+        if not self.known:
+            raise UserError(f"{scp}: holds no embedding of any utterance of {directory}, e.g. of '{keys[0]}'")
+        self.register_buffer("targets", torch.from_numpy(embeddings.matrix), persistent=False)
+        self.projection = nn.Linear(embedding, embeddings.matrix.shape[1], bias=False)
+        nn.init.xavier_normal_(self.projection.weight, generator=torch_generator(seed, "teacher"))
+
+    def forward(self, embeddings: Tensor, utterances: np.ndarray) -> Tensor:
+        """Return the mean of 1 - cosine between projected embeddings (n, dim) and those of `utterances` [n]."""
+        rows = torch.from_numpy(self.rows[utterances]).to(embeddings.device)
+        taught = rows >= 0
+        distance = 1 - F.cosine_similarity(self.projection(embeddings.float()), self.targets[rows.clamp(min=0)])
+        return (distance * taught).sum() / taught.sum().clamp(min=1)
+
+    def save(self, path: Path) -> None:
+        """Write the projection, for the next phase to go on with."""
+        save_tensors(path, self.state_dict(), {"format": 1, "kind": "projection"})
+
+    def load(self, path: Path) -> None:
+        """Take over the projection of an earlier phase; UserError when it is of another teacher's dimensions."""
+        tensors, _ = read_tensors(path)
+        if tensors["projection.weight"].shape != self.projection.weight.shape:
+            raise UserError(f"{path}: made for a teacher of {len(tensors['projection.weight'])} dimensions")
+        self.load_state_dict(tensors)
