@@ -1,4 +1,4 @@
-"""Write the report of an experiment (EXPDIR/report: report.md, RESULTS.md, report.html, pictures) and print its table."""
+"""Write the report of an experiment (report.md, RESULTS.md, report.html, pictures) and print its table."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""What the authors published of their three named subnets on VoxCeleb1: not measured here, and marked so wherever shown."""
+"""What the authors published of their three named subnets on VoxCeleb1; not measured here, and marked so when shown."""
 
 from etdnn.errors import UserError
 from etdnn.model.budget import Budget

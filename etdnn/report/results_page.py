@@ -20,8 +20,8 @@ def results_page(report: Report, *, date: str, published: bool = False) -> str:
     libraries = ", ".join(f"{name} {number}" for name, number in provenance.versions.items())
     parts = [
         f"# Results on {report.title}",
-        f"Written by stage 8 (`etdnn report`) on {date}, revision {provenance.revision}; {libraries}. {CONVENTION}. EER in "
-        "percent, in brackets its 95 % interval (bootstrap over speakers).",
+        f"Written by stage 8 (`etdnn report`) on {date}, revision {provenance.revision}; {libraries}. {CONVENTION}. "
+        "EER in percent, in brackets its 95 % interval (bootstrap over speakers).",
         markdown(side_by_side(report.results, published=published)),
     ]
     if published:

@@ -16,7 +16,8 @@ COLUMNS = (
     "mindcf_0.05", "mindcf_0.05_low", "mindcf_0.05_high", "actdcf_0.01", "cllr",
 )  # fmt: skip
 """EER in percent, costs normalised; `_low`, `_high`: 95 % interval, bootstrap over speakers; macs: 3 s, 301 frames,
-batch norm 2 per element; `model`: hash of the weights; `supernet`: hash of the file they were sliced from; actdcf and cllr with the calibration fitted on dev."""
+batch norm 2 per element; `model`: hash of the weights; `supernet`: hash of the file that they were sliced from; actdcf
+and cllr with the calibration fitted on dev."""
 
 _KEY = ("budget", "trials", "backend")
 
