@@ -40,6 +40,7 @@ LIMITS = {
 """The Python runtime's limits, for the page to keep; peaks on samples within -1..1."""
 _PAGE = Path(__file__).parent / "web"
 _INDEX = "models.json"
+_MADE = {_INDEX, "models", "ort"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def check_target(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--static {folder}: a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _INDEX).is_file():
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    ours = {path.name for path in _PAGE.iterdir()} | _MADE
+    if there and not _MADE <= there <= ours:
         raise UserError(f"--static {folder}: holds other files; name a new or an empty folder")
 
 

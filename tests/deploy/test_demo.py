@@ -133,5 +133,10 @@ def test_other_folders_are_left_alone(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["demo", "m.onnx", "--runtime", str(runtime), "--static", str(tmp_path)]) == 1
     assert "holds other files; name a new or an empty folder" in capsys.readouterr().err
+    for name in ("models.json", "models", "ort"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+    (tmp_path / "mine" / "added.html").write_text("to an earlier page")
+    assert main(["demo", "m.onnx", "--runtime", str(runtime), "--static", str(tmp_path / "mine")]) == 1
+    assert "holds other files" in capsys.readouterr().err and (tmp_path / "mine" / "added.html").is_file()
     assert main(["demo", "m.onnx", "--runtime", str(runtime), "--static", str(tmp_path / "notes.txt")]) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "notes.txt"]
