@@ -69,24 +69,28 @@ class Workspace:
         return sum(buffer.nbytes for buffer in self.buffers.values())
 
 
-class Product(nn.Module):
-    """Rows (n, inputs) to (n, outputs): `activation(x @ weight.T + bias)`, activation being none, relu or tanh."""
+class Product:
+    """Rows (n, inputs) to (n, outputs): `activation(x @ weight.T + bias)`.
+
+    The activation is none, relu, tanh or sigmoid. No nn.Module, and so the parts below: what that would add to each
+    of some hundred calls shows in small networks.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, activation: str = "none"):
-        super().__init__()
+        self.outputs = weight.shape[0]
         self.dtype = dtype if weight.numel() >= MIN_BF16_WEIGHTS else torch.float
         self.activation = activation
-        self.register_buffer("weight", weight.contiguous())
-        self.register_buffer("bias", bias)
+        self.weight, self.transposed, self.bias = weight, weight.t(), bias
         self._bf16: Callable[[Tensor], Tensor] | None = None
 
-    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Return `out` with the result; without `out` new rows of the product's own type."""
-        x = x.to(self.dtype)
+        if x.dtype != self.dtype:
+            x = x.to(self.dtype)
         if self.dtype == torch.float:
-            operands = (x, self.weight.t())
-            result = torch.mm(*operands, out=out) if self.bias is None else torch.addmm(self.bias, *operands, out=out)
-            return _activate(result, self.activation)
+            if self.bias is None:
+                return _activate(torch.mm(x, self.transposed, out=out), self.activation)
+            return _activate(torch.addmm(self.bias, x, self.transposed, out=out), self.activation)
         if self._bf16 is None:
             self._bf16 = bf16_product(self.weight, self.bias, self.activation)
         result = self._bf16(x)
@@ -112,30 +116,26 @@ def _activate(x: Tensor, activation: str) -> Tensor:
     return x if activation == "none" else getattr(torch, f"{activation}_")(x)
 
 
-class Layer(nn.Module):
-    """A `ConvReluNorm` as a product and a clamp."""
+class Layer:
+    """A `ConvReluNorm` as a product and a clamp; `reach` are the frames that its kernel looks to either side."""
 
     def __init__(self, layer: ConvReluNorm, dtype: torch.dtype):
-        super().__init__()
-        (self.kernel,), (self.dilation,) = layer.conv.kernel_size, layer.conv.dilation
+        (self.kernel,), (self.dilation,), (self.reach,) = (
+            layer.conv.kernel_size, layer.conv.dilation, layer.conv.padding,
+        )  # fmt: skip
         norm = layer.norm
         scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
         shift = norm.bias.double() - norm.running_mean.double() * scale
         weight = (layer.conv.weight.double() * scale[:, None, None]).transpose(1, 2).flatten(1)
         self.product = Product(weight.float(), shift.float(), dtype)
         infinity = torch.full_like(shift, torch.inf)
-        self.register_buffer("low", torch.where(scale >= 0, shift, -infinity).float())
-        high = torch.where(scale >= 0, infinity, shift).float()
-        self.register_buffer("high", high if (scale < 0).any() else None)
+        self.low = torch.where(scale >= 0, shift, -infinity).float()
+        self.high = torch.where(scale >= 0, infinity, shift).float() if (scale < 0).any() else None
 
-    @property
-    def reach(self) -> int:
-        """Frames that the kernel looks to either side."""
-        return (self.kernel - 1) // 2 * self.dilation
-
-    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
         """Rows (n, kernel * inputs) to `out`, rows (n, outputs)."""
-        return torch.clamp(self.product(x, out), self.low, self.high, out=out)
+        self.product(x, out)
+        return out.clamp_min_(self.low) if self.high is None else out.clamp_(self.low, self.high)
 
 
 class Frames:
@@ -163,18 +163,20 @@ class Frames:
         return self.rows
 
 
-class FastBlock(nn.Module):
+class FastBlock:
     """An SE-Res2 `Block`."""
 
     def __init__(self, block: Block, dtype: torch.dtype):
-        super().__init__()
-        self.first, self.last, self.se = Layer(block.first, dtype), Layer(block.last, dtype), block.se
-        self.stages = nn.ModuleList(Layer(stage, dtype) for stage in block.res2.stages)
+        self.first, self.last = Layer(block.first, dtype), Layer(block.last, dtype)
+        self.stages = [Layer(stage, dtype) for stage in block.res2.stages]
+        squeeze, excite = block.se.squeeze, block.se.excite
+        self.squeeze = Product(squeeze.weight.detach(), squeeze.bias.detach(), torch.float, "relu")
+        self.excite = Product(excite.weight.detach(), excite.bias.detach(), torch.float, "sigmoid")
 
-    def forward(self, x: Tensor, total: Tensor, space: Workspace) -> Tensor:
+    def __call__(self, x: Tensor, total: Tensor, space: Workspace) -> Tensor:
         """Rows (batch * frames, channels) and the running sum (batch, frames, channels) to the block's output + sum."""
         batch, frames, channels = total.shape
-        inner = self.first.product.weight.shape[0]
+        inner = self.first.product.outputs
         hidden = self.first(x, space.take("inner", batch * frames, inner))
         group = inner // RES2_SCALE
         rows, grids = hidden.split(group, 1), hidden.view(batch, frames, inner).split(group, 2)
@@ -186,20 +188,19 @@ class FastBlock(nn.Module):
                 inputs.centre.copy_(grids[0])
             stage(inputs.unfold(), rows[index])
         y = self.last(hidden, space.take("outer", batch * frames, channels)).view(total.shape)
-        gates = torch.sigmoid(self.se.excite(F.relu(self.se.squeeze(y.mean(dim=1)))))
+        gates = self.excite(self.squeeze(y.mean(dim=1)))
         return torch.addcmul(total, y, gates.unsqueeze(1), out=y)
 
 
-class FastPooling(nn.Module):
+class FastPooling:
     """`AttentiveStatistics` of the aggregation's rows."""
 
     def __init__(self, pooling: AttentiveStatistics, dtype: torch.dtype):
-        super().__init__()
-        self.down = Product(pooling.down.weight.squeeze(2), None, dtype, "tanh")
-        parts = pooling.up.weight.squeeze(2).split(POOLING_CHANNELS)
-        self.up = nn.ModuleList(Product(part, None, dtype) for part in parts)
+        self.down = Product(pooling.down.weight.detach().squeeze(2), None, dtype, "tanh")
+        parts = pooling.up.weight.detach().squeeze(2).split(POOLING_CHANNELS)
+        self.up = [Product(part, None, dtype) for part in parts]
 
-    def forward(self, x: Tensor, batch: int, space: Workspace) -> Tensor:
+    def __call__(self, x: Tensor, batch: int, space: Workspace) -> Tensor:
         """Rows (batch * frames, channels) to (batch, 2 * channels): means, then deviations."""
         hidden = self.down(x)
         means, squares = [], []
@@ -226,8 +227,8 @@ class FastTdnn(nn.Module):
         self.arch, self.calibrated = net.arch, net.calibrated
         self.precision = "fp32" if dtype == torch.float else "bf16"
         self.stem = Layer(net.stem, dtype)
-        self.blocks = nn.ModuleList(FastBlock(block, dtype) for block in net.blocks)
-        self.aggregation = Product(net.aggregation.weight.squeeze(2), None, dtype, "relu")
+        self.blocks = [FastBlock(block, dtype) for block in net.blocks]
+        self.aggregation = Product(net.aggregation.weight.detach().squeeze(2), None, dtype, "relu")
         self.pooling = FastPooling(net.pooling, dtype)
         self.pooling_norm, self.embedding, self.embedding_norm = net.pooling_norm, net.embedding, net.embedding_norm
         self._spaces: list[Workspace] = []
@@ -246,7 +247,7 @@ class FastTdnn(nn.Module):
         return self.embedding_norm(self.embedding(self.pooling_norm(pooled)))
 
     def _apply(self, fn, recurse: bool = True) -> nn.Module:
-        """Refuse what `.to` and its like would change: weights are laid out for fp32 buffers on the CPU."""
+        """Refuse what `.to` and its like would change: all of it is laid out for fp32 buffers on the CPU."""
         probe = fn(torch.zeros(1))
         if probe.device.type != "cpu" or probe.dtype != torch.float:
             raise UserError(
