@@ -17,7 +17,7 @@ tools/constraints.txt. ETDNN_PYTHON=/path/to/python3 installs into that Python's
 
   --extras LIST   optional parts: mini (the synthetic corpus), onnx, plots, tensorboard, test; with commas [mini,plots]
   --wheels DIR    install from the wheels in DIR, without a network. On a machine with one, make DIR by
-                  pip download -d DIR -c tools/constraints.txt '.[mini,test]' 'setuptools>=68'"
+                  pip download -d DIR -c tools/constraints.txt '.[mini,onnx,plots,test]' 'setuptools>=68'"
 # shellcheck source=utils/parse_options.sh
 . "$ROOT/utils/parse_options.sh"
 
