@@ -46,7 +46,7 @@ SPACE = {"depth": [2, 3], "kernel": [1, 3, 5], "width": [32, 48, 64, 96], "cat":
 QUICK_SPACE = {"depth": [1, 2], "kernel": [1, 3], "width": [8, 16], "cat": [16, 24]}
 ELASTIC = {"kernel": "all", "depth": "all", "width": "all", "cat": "all"}
 SHARED = {
-    "batch": 64, "normalisation": "mean", "augmentation": 0.6, "checkpoint_epochs": 2, "keep": 1,
+    "batch": 64, "precision": "auto", "normalisation": "mean", "augmentation": 0.6, "checkpoint_epochs": 2, "keep": 1,
     "loss": {"kind": "aam", "margin": 0.2, "scale": 30},
     "optimiser": {"kind": "adamw", "weight_decay": 0.05, "decay_all": False, "clip": 5.0},
     "spec_augment": {"bins": 8, "frames": 10},
