@@ -8,7 +8,7 @@ draw noise or babble at the same SNRs for 6 in 10 crops. `none`: no noise. `stor
 
 Distance: mean difference of log power per value to the fbank of the mixed waveforms, over drawn mixtures; beside it
 what the noise changes, and the error in the SNR. EER: a small static network trained from the same weights for the
-same number of steps, batch norm of each measured on the same crops (train and its noisy copies), whole test utterances.
+same number of steps, batch norm of each measured on what it was trained on, noise included, whole test utterances.
 """
 
 import argparse
@@ -186,7 +186,7 @@ def train_and_test(job):
         os.dup2(log.fileno(), 2)
         supernet = train_phase(settings, "largest", space, PhaseJob(data / folder, out, None, seed, "cpu"))
     derive_subnet(
-        supernet, "largest", data / "train_all", out / "model.safetensors", seed=0, crops=2000, frames=200, device="cpu"
+        supernet, "largest", data / folder, out / "model.safetensors", seed=0, crops=2000, frames=200, device="cpu"
     )
     net, _ = read_subnet(out / "model.safetensors")
     test = DevSet.load(DataDir(data / "test"), "mean", frames=0, crops=1, lists=LISTS)

@@ -1,18 +1,23 @@
 """Batch-norm statistics of a subnet: reset and measured anew on fixed, seeded crops of the training data."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from etdnn.data.ark import FeatureReader
+from etdnn.data.ark_index import Keys
 from etdnn.errors import UserError
+from etdnn.features.mel_noise import NoiseBank
 from etdnn.features.normalise import normalise
+from etdnn.features.plan import MelNoise
 from etdnn.seeding import numpy_generator
+from etdnn.settings import fill
 
 
 class _Pooled:
@@ -116,13 +121,20 @@ def calibration_data(data: str | Path) -> Path:
 
 
 def calibration_batches(
-    reader: FeatureReader, normalisation: str, *, seed: int, crops: int, frames: int, batch: int = 32
+    reader: FeatureReader,
+    normalisation: str,
+    *,
+    seed: int,
+    crops: int,
+    frames: int,
+    batch: int = 32,
+    noise: NoiseBank | None = None,
 ) -> list[Tensor]:
     """Return the fixed crops on which batch norm is measured: float32 tensors (batch, in_feats, frames), normalised.
 
     Utterances are drawn without repetition while there are enough, then again; starts are uniform; short utterances
     wrap. The draw depends on (seed, number of utterances, their lengths) alone. A single crop left over joins the batch
-    before it. UserError below 2 crops or 1 frame.
+    before it. `noise` is mixed in as in training (`calibration_noise`). UserError below 2 crops or 1 frame.
     """
     if crops < 2 or frames < 1 or batch < 2:
         got = f"{crops} crops of {frames} in batches of {batch}"
@@ -141,8 +153,22 @@ def calibration_batches(
     result = []
     for first, last in zip(edges[:-1], edges[1:], strict=True):
         part = torch.from_numpy(reader.read_crops(indices[first:last], starts[first:last], frames))
+        if noise is not None:
+            part = noise.add(part, noise.mixes(indices[first:last], seed, "batch-norm calibration noise", first))
         result.append(normalise(part, normalisation, 1).transpose(1, 2).contiguous())
     return result
+
+
+def calibration_noise(directory: str | Path, keys: Keys, metadata: Mapping[str, Any]) -> NoiseBank | None:
+    """Return the noises that a network heard beside the stored features of `directory`, by its file's metadata.
+
+    Statistics are those of what was trained on. None where no noise was mixed in; UserError when the noises that stage
+    1 stored are gone.
+    """
+    if not metadata.get("mel_noise"):
+        return None
+    settings = fill(MelNoise, dict(metadata["mel_noise"]), "mel_noise of the model")
+    return NoiseBank.beside(Path(directory), keys, settings)
 
 
 def calibration_hash(batches: Iterable[Tensor]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
-from etdnn.embed.batchnorm import calibration_batches, calibration_hash, reestimate
+from etdnn.embed.batchnorm import calibration_batches, calibration_hash, calibration_noise, reestimate
 from etdnn.embed.extract import check_frontend, pick_device
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
@@ -59,8 +59,9 @@ def derive_subnet(
     reader = FeatureReader(folder.path / "feats.scp")
     crops = min(crops, max(2, len(reader)))
     batches = calibration_batches(
-        reader, supernet.metadata["normalisation"], seed=seed, crops=crops, frames=frames, batch=batch
-    )
+        reader, supernet.metadata["normalisation"], seed=seed, crops=crops, frames=frames, batch=batch,
+        noise=calibration_noise(folder.path, reader.keys, supernet.metadata),
+    )  # fmt: skip
     reestimate(net, batches)
     sizes = {"in_feats": supernet.space.in_feats, "embedding": supernet.space.embedding}
     metadata = {
@@ -79,5 +80,7 @@ def derive_subnet(
         "results": [],
         "thresholds": {},
     }  # fmt: skip
+    if "mel_noise" in supernet.metadata:
+        metadata["mel_noise"] = supernet.metadata["mel_noise"]
     save_subnet(out, net, metadata)
     return {**metadata, "arch": str(arch)}

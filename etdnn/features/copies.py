@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
+from etdnn.data.ark_index import Keys, read_marks
 from etdnn.data.datadir import DataDir, read_table, speaker_to_utterances
 from etdnn.errors import UserError
 from etdnn.features.augment import ADDITIVE, format_recipe, length_factor, parse_recipe, sources_of
@@ -185,6 +188,19 @@ def _count(copies: list[tuple[str, str, str]], plan: Plan) -> dict[str, int]:
         name = " ".join(part for part in (speed, suffix if suffix in names else "") if part)
         counts[name] = counts.get(name, 0) + 1
     return counts
+
+
+def recipes_with(directory: Path, keys: Keys, text: str) -> np.ndarray:
+    """Return for each of `keys` whether its recipe in utt2aug holds `text`, bool; originals have no recipe.
+
+    `speed=` marks copies at another speed, `@` (the SNR) copies with noise.
+    """
+    path = directory / "utt2aug"
+    if not path.is_file():
+        return np.zeros(len(keys), bool)
+    known, marks = read_marks(path, text)
+    positions = known.positions_of(keys)
+    return (positions >= 0) & marks[positions]
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

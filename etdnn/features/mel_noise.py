@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from etdnn.data.ark import FeatureReader
-from etdnn.data.ark_index import read_word_table
+from etdnn.data.ark_index import Keys, read_word_table
 from etdnn.data.datadir import DataDir
 from etdnn.errors import UserError
+from etdnn.features.copies import recipes_with
 from etdnn.features.dequantise import to_device
 from etdnn.features.fbank import FbankOptions, htk_mel
 from etdnn.features.plan import MelNoise
@@ -48,9 +49,12 @@ class Mixes:
 class NoiseBank:
     """The stored fbanks of a data directory of noises, whose utt2spk says of which kind each is.
 
-    Kinds without a noise are left out (`missing` names them). UserError when none is left, and when the features are
-    not those of `frontend` (frontend.json of the speech).
+    Kinds without a noise are left out (`missing` names them). `noisy` says of every utterance of the speech whether it
+    has noise already. UserError when no kind is left, and when the features are not those of `frontend` (frontend.json
+    of the speech).
     """
+
+    noisy: np.ndarray | None = None
 
     def __init__(self, directory: Path, settings: MelNoise, frontend: dict[str, Any]) -> None:
         if not (directory / "feats.scp").is_file():
@@ -71,6 +75,18 @@ class NoiseBank:
             raise UserError(f"{directory}: no noises of kind {', '.join(settings.kinds)}, which mel_noise asks for")
         self._draw_from(chosen, pools)
         self._weights = torch.from_numpy(waveform_weights(_mel_options(directory, frontend)))
+
+    @classmethod
+    def beside(cls, directory: Path, keys: Keys, settings: MelNoise) -> "NoiseBank":
+        """Return the bank for the utterances `keys` of a training directory: stage 1 puts `train_noise` beside it."""
+        bank = cls(noise_directory(directory), settings, DataDir(directory).frontend)
+        bank.noisy = recipes_with(directory, keys, "@")
+        return bank
+
+    def mixes(self, utterances: np.ndarray, *purpose: int | str) -> Mixes:
+        """Draw the mixes of a batch of `utterances`, nothing for those that are noisy already."""
+        drawn = self.draw(len(utterances), *purpose)
+        return drawn if self.noisy is None else drawn.without(self.noisy[utterances])
 
     def _draw_from(self, kinds: list[str], pools: dict[str, np.ndarray]) -> None:
         additive = [self.settings.additive(kind) for kind in kinds]
@@ -132,6 +148,11 @@ class NoiseBank:
         frames, rows = crops.shape[1], self.reader.num_frames[sources]
         choices = np.where(rows > frames, rows - frames + 1, rows)
         return to_device(self.reader.read_quantised(sources, (places * choices).astype(np.int64), frames), crops.device)
+
+
+def noise_directory(directory: Path) -> Path:
+    """Return the data directory of noises that belongs to a training directory."""
+    return directory.absolute().with_name("train_noise")
 
 
 def waveform_weights(options: FbankOptions) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
-from etdnn.embed.batchnorm import calibration_batches, calibration_data, calibration_hash, reestimate
+from etdnn.embed.batchnorm import calibration_batches, calibration_data, calibration_hash, calibration_noise, reestimate
 from etdnn.embed.dev_set import LISTS, DevSet, TrialList
 from etdnn.embed.extract import check_frontend
 from etdnn.errors import UserError
@@ -57,6 +57,7 @@ class EvaluationData:
         batches = calibration_batches(
             reader, normalisation, seed=seed, crops=max(2, min(measurement.calibration_crops, len(reader))),
             frames=measurement.calibration_frames, batch=measurement.calibration_batch,
+            noise=calibration_noise(train.path, reader.keys, supernet.metadata),
         )  # fmt: skip
         dev_set = DevSet.load(
             dev, normalisation, frames=measurement.dev_frames, crops=measurement.dev_crops, lists=lists,

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from etdnn.data.ark import FeatureReader
-from etdnn.data.ark_index import Keys, read_marks, read_word_table
-from etdnn.data.datadir import DataDir
+from etdnn.data.ark_index import Keys, read_word_table
 from etdnn.data.staging import stage_arks
 from etdnn.errors import UserError
+from etdnn.features.copies import recipes_with
 from etdnn.features.dequantise import to_device
 from etdnn.features.mel_noise import Mixes, NoiseBank
 from etdnn.features.normalise import normalise
@@ -62,13 +62,12 @@ class TrainingSet:
             raise UserError(f"{directory}: {len(self.speakers)} speaker; training needs at least two")
         self.augmentation = augmentation
         self._directory = directory
-        visited = np.arange(len(keys)) if speed_copies else np.flatnonzero(~_marked(directory, keys, "speed="))
+        visited = np.arange(len(keys)) if speed_copies else np.flatnonzero(~recipes_with(directory, keys, "speed="))
         self._members, self._starts = self._items(directory, keys, visited)
         self.hash = _hash(keys, self.speakers, self.labels)
         self.noises: NoiseBank | None = None
         if mel_noise is not None and mel_noise.probability > 0:
-            self.noises = NoiseBank(noise_directory(directory), mel_noise, DataDir(directory).frontend)
-            self._noisy = _marked(directory, keys, "@")  # by its recipe: an SNR
+            self.noises = NoiseBank.beside(directory, keys, mel_noise)
 
     def _items(self, directory: Path, keys: Keys, visited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return utterance indices grouped by item, the original first in each, and where each group begins."""
@@ -90,7 +89,7 @@ class TrainingSet:
     @property
     def originals(self) -> int:
         """Number of items that are not at another speed: what recipes that draw the speed anew call an epoch."""
-        changed = _marked(self._directory, self.reader.keys, "speed=")
+        changed = recipes_with(self._directory, self.reader.keys, "speed=")
         return int((~changed[self._members[self._starts[:-1]]]).sum())
 
     def stage(self, folder: Path) -> None:
@@ -125,12 +124,11 @@ class TrainingSet:
         """Return the noises of step `step` for the utterances of all ranks, drawn from (seed, phase, step); or None."""
         if self.noises is None:
             return None
-        drawn = self.noises.draw(len(utterances), seed, "mel noise", phase, step)
-        return drawn.without(self._noisy[utterances])
+        return self.noises.mixes(utterances, seed, "mel noise", phase, step)
 
     def class_count(self) -> str:
         """Return the number of classes as text: `5,994 x 3 = 17,982 classes` with two speed copies of every speaker."""
-        changed = _marked(self._directory, self.reader.keys, "speed=")
+        changed = recipes_with(self._directory, self.reader.keys, "speed=")
         total = len(self.speakers)
         own = total - len(np.unique(self.labels[changed]))
         if own in (0, total):
@@ -192,21 +190,6 @@ def _originals(directory: Path, keys: Keys) -> np.ndarray:
     for index in np.flatnonzero(positions < 0).tolist():
         originals[index] = numbers.setdefault(keys[index], len(numbers))
     return originals
-
-
-def _marked(directory: Path, keys: Keys, text: str) -> np.ndarray:
-    """Return for every utterance whether its recipe in utt2aug holds `text`, bool; originals have no recipe."""
-    path = directory / "utt2aug"
-    if not path.is_file():
-        return np.zeros(len(keys), bool)
-    known, marks = read_marks(path, text)
-    positions = known.positions_of(keys)
-    return (positions >= 0) & marks[positions]
-
-
-def noise_directory(directory: Path) -> Path:
-    """Return the data directory of noises that belongs to a training directory: stage 1 makes it beside it."""
-    return directory.absolute().with_name("train_noise")
 
 
 def _hash(keys: Keys, speakers: Sequence[str], labels: np.ndarray) -> str:

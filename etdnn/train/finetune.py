@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from etdnn.data.ark import FeatureReader
-from etdnn.embed.batchnorm import calibration_batches, calibration_hash, reestimate
+from etdnn.embed.batchnorm import calibration_batches, calibration_hash, calibration_noise, reestimate
 from etdnn.errors import UserError
 from etdnn.files import hash_file
 from etdnn.model.arch import Arch
@@ -154,13 +154,15 @@ def _identity(settings: TrainSettings, data: TrainingSet, ranks: Ranks, job: Fin
 def _save(net: Tdnn, metadata: dict, identity: dict, job: FineTuneJob) -> None:
     """Measure the batch norms on the crops that the derived subnet was measured on, and write the file."""
     crops = metadata["calibration"]
+    reader = FeatureReader(job.calibration / "feats.scp")
     batches = calibration_batches(
-        FeatureReader(job.calibration / "feats.scp"),
+        reader,
         metadata["normalisation"],
         seed=crops["seed"],
         crops=crops["crops"],
         frames=crops["frames"],
         batch=crops["batch"],
+        noise=calibration_noise(job.calibration, reader.keys, metadata),
     )
     reestimate(net.eval(), batches)
     changed = {

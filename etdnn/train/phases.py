@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from etdnn.errors import UserError
+from etdnn.features.mel_noise import noise_directory
 from etdnn.files import hash_file
 from etdnn.model.checkpoint import load_supernet, read_tensors, save_supernet, save_tensors
 from etdnn.model.space import SearchSpace
 from etdnn.model.supernet import Supernet
 from etdnn.seeding import seed_of, torch_generator
 from etdnn.train.archs import drawn_archs
-from etdnn.train.dataset import TrainingSet, noise_directory
+from etdnn.train.dataset import TrainingSet
 from etdnn.train.journal import Journal
 from etdnn.train.loop import Stepper, train
 from etdnn.train.losses import MarginHead
@@ -226,6 +227,8 @@ def _save(stepper: Stepper, job: PhaseJob, identity: dict[str, Any]) -> None:
     }
     if stepper.external is not None:
         stepper.external.save(job.out / "projection.safetensors")
+    if stepper.data.noises is not None:
+        metadata["mel_noise"] = dataclasses.asdict(stepper.settings.mel_noise)
     head = {"format": 1, "kind": "head", "speakers": stepper.data.speakers}
     save_tensors(job.out / "head.safetensors", stepper.head.state_dict(), head)
     save_supernet(job.out / "supernet.safetensors", stepper.network, metadata)

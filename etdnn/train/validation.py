@@ -42,6 +42,7 @@ class Validator:
             seed=seed,
             crops=max(2, min(options.crops, len(data.reader))),
             frames=options.frames,
+            noise=data.noises,
         )
         self.dev_set = DevSet.load(dev, settings.normalisation, frames=options.dev_frames, crops=options.dev_crops)
 

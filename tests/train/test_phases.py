@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 
+from etdnn.embed.derive import derive_subnet
 from etdnn.errors import UserError
 from etdnn.files import hash_file
 from etdnn.model.checkpoint import load_supernet
@@ -75,6 +76,15 @@ def test_mel_noise_repeats_to_the_bit_and_its_noises_are_part_of_what_is_resumed
     assert hash_file(first) == hash_file(second) != hash_file(plain)
     staged = train(config, space, noisy_set, tmp_path / "c", stage_to=tmp_path / "local")
     assert hash_file(staged) == hash_file(first) and len(list((tmp_path / "local").glob("*.ark"))) == 2
+    derived = [
+        derive_subnet(
+            model, "largest", noisy_set, tmp_path / "x.safetensors", seed=0, crops=20, frames=30, device="cpu"
+        )
+        for model in (first, second, plain)
+    ]
+    hashes = [metadata["calibration"]["hash"] for metadata in derived]
+    assert hashes[0] == hashes[1] != hashes[2], "batch norm is measured on crops with the noise of the training"
+    assert derived[0]["mel_noise"]["probability"] == 0.8 and "mel_noise" not in derived[2]
     speakers = noisy_set.with_name("train_noise") / "utt2spk"
     speakers.write_text(speakers.read_text().replace("noise-2 noise", "noise-2 music"))
     with pytest.raises(UserError, match="noises.utt2spk was"):
