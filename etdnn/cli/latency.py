@@ -28,12 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=300, help="frames per utterance (default 300: 3 s)")
     parser.add_argument("--repeats", type=int, default=15, help="timed calls per size, of which the median counts")
     parser.add_argument("--check", type=int, default=0, metavar="N", help="measure N random nets beside the prediction")
+    parser.add_argument("--json", action="store_true", help="print JSON: what was measured, and the checked nets")
     parser.add_argument("--seed", type=int, default=0, help="seed of the nets that correct and check the table")
-    parser.add_argument("--json", action="store_true", help="of a model: print JSON")
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the speed of a model; or write the table or the bundle, with --check predictions beside measurements."""
+    import sys
+
     from etdnn.errors import UsageError
 
     if args.model and (args.space or args.measured):
@@ -58,11 +60,20 @@ def run(args: argparse.Namespace) -> None:
             from etdnn.deploy.latency_bundle import write_bundle
 
             count = write_bundle(args.bundle, space, setting, check=args.check, seed=args.seed)
+            if args.json:
+                print(json.dumps({"bundle": args.bundle, "networks": count}))
+                return
             print(f"{args.bundle}: {count} networks; copy it to the device and run `python3 measure.py` there")
             return
-        table = measure_table(space, setting, seed=args.seed)
+        stream = sys.stderr if args.json else sys.stdout
+        table = measure_table(space, setting, seed=args.seed, say=lambda text: print(text, file=stream))
         checks = check_table(table, space, setting, args.check, args.seed)
     table.save(args.out)
+    if args.json:
+        nets = [{"arch": str(arch), "predicted": guess, "measured": found} for arch, guess, found in checks]
+        about = {"table": args.out, **table.about, "scale": table.scale, "offset": table.offset, "checks": nets}
+        print(json.dumps(about))
+        return
     print(
         f"{args.out}: {table.about['machine']}, {table.about['threads']} threads, batch {table.about['batch']}, "
         f"{table.about['frames']} frames; sum of parts x {table.scale:.3f} + {table.offset * 1e3:.3f} ms"

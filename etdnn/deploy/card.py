@@ -20,6 +20,10 @@ def describe(facts: dict[str, Any], metadata: dict[str, Any]) -> Iterator[str]:
         yield f"parameters: {show_count(arch_params(arch, **sizes))}; embedding: {metadata['embedding']} numbers"
         measured = "re-estimated" if metadata["calibrated"] else "NOT re-estimated: not fit for use (etdnn derive)"
         yield f"batch-norm statistics: {measured}"
+    elif metadata["kind"] == "gallery":
+        names = metadata["names"]
+        yield f"people: {len(names)}: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
+        yield f"embedding space: {metadata['embedding_space']}; enrolled with the model of hash {metadata['model']}"
     elif "space" in metadata:
         space = SearchSpace.from_dict(metadata["space"])
         yield f"space: {space.name}, {space.count():,} subnets, {space.smallest} to {space.largest}"
@@ -28,6 +32,8 @@ def describe(facts: dict[str, Any], metadata: dict[str, Any]) -> Iterator[str]:
             f"{key} {frontend[key]}" for key in ("type", "num_mel_bins", "sample_frequency") if key in frontend
         )
         yield f"front end: {shown}; normalisation: {metadata.get('normalisation')}"
+    if corpus := metadata.get("corpus"):
+        yield f"corpus: {corpus['title']}; licence: {corpus.get('licence') or 'not stated'}"
     if training := metadata.get("training"):
         yield f"training: {_short(training)}"
     if published := metadata.get("published"):

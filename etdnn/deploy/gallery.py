@@ -44,6 +44,9 @@ class Gallery:
     @classmethod
     def load(cls, path: str | Path) -> "Gallery":
         """Read a gallery file; UserError when it is missing, damaged or something else."""
+        if not Path(path).is_file():
+            found = "a folder, not a gallery" if Path(path).is_dir() else "no such gallery"
+            raise UserError(f"{path}: {found} (etdnn enrol makes one)")
         tensors, metadata = read_tensors(path)
         if metadata["kind"] != "gallery":
             raise UserError(f"{path}: holds a {metadata['kind']}, a gallery is needed (etdnn enrol makes one)")

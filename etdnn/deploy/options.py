@@ -1,6 +1,7 @@
 """Options that the daily commands share."""
 
 import argparse
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,21 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
 
 def add_decision_options(parser: argparse.ArgumentParser) -> None:
     """Add --threshold, --point and --exit-status."""
-    parser.add_argument("--threshold", type=float, help="accept from this cosine on (default: the model's threshold)")
+    parser.add_argument("--threshold", type=_finite, help="accept from this cosine on (default: the model's threshold)")
     parser.add_argument("--point", default="eer", help="operating point of the model's threshold (default eer)")
     parser.add_argument(
         "--exit-status", action="store_true", help=f"exit with 0 for the same speaker, {DIFFERENT} for another"
     )
+
+
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is no finite number")
+    return value
 
 
 def open_model(args: argparse.Namespace) -> "Embedder":

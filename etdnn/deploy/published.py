@@ -10,6 +10,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from etdnn.errors import UserError
@@ -41,6 +42,7 @@ _RENAMES = [
     (r"\.conv\.conv\.weight$", ".conv.weight"),
     (r"\.bn\.(bn\.)?", ".norm."),
 ]
+_UNREADABLE = (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, SafetensorError)
 _KERNEL = re.compile(r"^(?P<convolution>.+)\.conv\.k\d(?P<size>\d)$")
 
 
@@ -50,7 +52,7 @@ def read_pickle(path: str | Path) -> Any:
         raise UserError(f"{path}: no such checkpoint")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"{path}: refused: damaged, or it holds more than tensors and plain values ({reason})"

@@ -46,8 +46,19 @@ def check_frontend(expected: Mapping[str, Any] | None, found: Mapping[str, Any],
     if other:
         raise UserError(
             f"{data}/frontend.json: features differ from what the model was trained on: {', '.join(other)}; make them "
-            "again with its front end: bash run.sh --stage 1 --stop-stage 1 --fbank-config FILE"
+            f"again with its front end: bash run.sh --stage 1 --stop-stage 1 --fbank-config FILE{_holding(expected)}"
         )
+
+
+def _holding(frontend: Mapping[str, Any]) -> str:
+    """Return what the file of --fbank-config must hold, in words; nothing for options of another version."""
+    from etdnn.features.fbank import FbankOptions
+
+    try:
+        lines = FbankOptions.from_dict(dict(frontend)).to_conf()
+    except (TypeError, ValueError):
+        return ""
+    return f", FILE holding {' '.join(lines)}" if lines else ", an empty FILE"
 
 
 def equal_length_batches(num_frames: np.ndarray, batch_frames: int) -> Iterator[np.ndarray]:

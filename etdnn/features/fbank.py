@@ -97,6 +97,14 @@ class FbankOptions:
         """Return all options, for frontend.json and model files."""
         return asdict(self)
 
+    def to_conf(self) -> list[str]:
+        """Return the lines of a configuration file that `read_fbank_conf` reads as these options."""
+        usual = {field.name: field.default for field in fields(self)}
+        if self.type == "efficienttdnn":
+            usual |= {**AUTHORS, "type": "kaldi"}
+        changed = {name: value for name, value in asdict(self).items() if value != usual[name]}
+        return [f"--{name.replace('_', '-')}={str(value).lower()}" for name, value in changed.items()]
+
     @classmethod
     def from_dict(cls, values: dict) -> "FbankOptions":
         """Make options from `to_dict`; keys that are no options (`key` of frontend.json) are left out."""

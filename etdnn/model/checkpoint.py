@@ -33,7 +33,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     """Return tensors and metadata of a model file; UserError when it is missing, damaged or foreign."""
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such model file")
+        raise UserError(f"{path}: {'a folder, not a model file' if path.is_dir() else 'no such model file'}")
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = json.loads((handle.metadata() or {}).get("etdnn", "null"))

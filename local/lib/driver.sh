@@ -89,6 +89,7 @@ check_options() {
   for name in "$datadir" "$featdir" "$expdir" "$stage_to"; do
     [[ $name =~ [[:space:]] ]] && die "'$name': folders of data, features and models cannot have spaces (Kaldi's scp)" 2
   done
+  [ -z "$subnets" ] || [ "$stage" -ge 6 ] || die "--subnets is for stages 6 to 8; give --stage 6" 2
   # A budget of any kind on the command line replaces the corpus's default.
   [ -n "$macs_budget$params_budget$latency_budget$memory_budget" ] || macs_budget=$DEFAULT_MACS_BUDGET
 }
@@ -175,10 +176,14 @@ read_phases() {
   readarray -t PHASES <<<"$names"
 }
 
-# read_budgets: leaves in BUDGETS the folder names of the budgets, and the largest network; a budget below the smallest
+# read_budgets: leaves in BUDGETS the folder names of --subnets, or of the budgets and the largest network; a budget below the smallest
 # subnet stops here, before hours of training
 read_budgets() {
   local names
+  if [ -n "$subnets" ]; then
+    read -ra BUDGETS <<<"$subnets"
+    return 0
+  fi
   names=$(python3 -m etdnn budgets --space "$space_config" --search-config "$search_config" \
     --macs-budget="$macs_budget" --params-budget="$params_budget" --latency-budget="$latency_budget" \
     --latency-table "$latency_table" --memory-budget="$memory_budget") || exit

@@ -82,7 +82,7 @@ def test_info(folder, capsys):
         (("verify", "--model", "model.safetensors", "a.wav", "."), "a folder", 1),
         (("verify", "--model", "a.wav", "a.wav", "a.wav"), "not a readable safetensors", 1),
         (("verify", "--model", "model.safetensors", "a.wav", "a.wav", "--point", "x"), "no threshold 'x'", 1),
-        (("info", "."), "no such model file", 1),
+        (("info", "."), "a folder, not a model file", 1),
     ],
 )
 def test_mistakes_are_one_line(folder, capsys, monkeypatch, arguments, message, status):
@@ -90,3 +90,10 @@ def test_mistakes_are_one_line(folder, capsys, monkeypatch, arguments, message, 
     monkeypatch.chdir(folder)
     found, out, err = call(capsys, *arguments)
     assert found == status and out == "" and err.count("\n") == 1 and message in err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "high"])
+def test_thresholds_are_numbers(folder, capsys, value):
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", "--model", str(folder / "model.safetensors"), "a.wav", "a.wav", "--threshold", value])
+    assert ended.value.code == 2 and f"'{value}' is no finite number" in capsys.readouterr().err

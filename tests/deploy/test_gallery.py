@@ -75,7 +75,8 @@ def test_unreadable_galleries(folder, capsys):
     (folder / "text").write_text("Ada")
     for gallery, message in [
         ("text", "not a readable safetensors file"),
-        ("absent", "no such model file"),
+        ("absent", "no such gallery (etdnn enrol makes one)"),
+        (".", "a folder, not a gallery"),
         ("model.safetensors", "holds a subnet, a gallery is needed"),
     ]:
         status, out, err = call(capsys, "identify", "--gallery", gallery, "2.wav")
@@ -159,7 +160,7 @@ def test_embed_scp_goes_on_where_it_stopped(folder, capsys, monkeypatch):
 def test_embed_scp_command(folder, capsys):
     (folder / "wav.scp").write_text("a 0.wav\nb 1.wav\n")
     status, out, _err = call(capsys, "embed-scp", "wav.scp", "x.ark", "x.scp")
-    assert status == 0 and out == "x.scp: 2 embeddings, 0 broken recordings left out\n"
+    assert status == 0 and out == "x.scp: 2 embeddings (fp32), 0 broken recordings left out\n"
     first = (folder / "x.ark").read_bytes()
     (folder / "x.scp.parts").mkdir()
     assert call(capsys, "embed-scp", "wav.scp", "x.ark", "x.scp")[0] == 0

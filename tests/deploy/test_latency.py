@@ -63,6 +63,9 @@ def test_command_writes_a_table_and_refuses_nonsense(tmp_path, capsys):
     call = ["latency", "--space", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "t.json"), "--frames", "30"]
     assert main([*call, "--repeats", "2", "--check", "2", "--device", "cpu"]) == 0
     assert "median error" in capsys.readouterr().out
+    assert main([*call, "--repeats", "1", "--check", "1", "--device", "cpu", "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["frames"] == 30 and about["checks"][0]["measured"] > 0
     assert LatencyTable.load(tmp_path / "t.json").about["frames"] == 30
     assert main(["latency", "--out", "t.json"]) == 2 and "--space with --out" in capsys.readouterr().err
     assert main([*call, "--backend", "tensorrt"]) == 1 and "neither" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from etdnn.errors import UserError
 from etdnn.features.fbank import AUTHORS, FbankOptions, compute_fbank
 from etdnn.features.normalise import normalise
 from etdnn.model import Arch
-from etdnn.model.checkpoint import read_subnet
+from etdnn.model.checkpoint import read_subnet, save_tensors
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,9 @@ def test_truncated_and_foreign_files(tmp_path):
         refused(path, "refused")
     path.write_text("just text\n")
     refused(path, "refused")
+    save_tensors(tmp_path / "whole.safetensors", {"x": torch.zeros(99)}, {"kind": "head"})
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:-9])
+    refused(tmp_path / "cut.safetensors", "refused")
     torch.save([1, 2], path)
     refused(path, "not a published supernet")
     refused(tmp_path / "absent", "no such checkpoint")
