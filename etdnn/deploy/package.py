@@ -14,7 +14,6 @@ import numpy as np
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir, count_set
 from etdnn.data.outputs import building
-from etdnn.deploy import onnx_example
 from etdnn.deploy.export import FORMS, Exporter
 from etdnn.deploy.model_card import model_card
 from etdnn.deploy.onnx_tools import embed_with, need, open_session
@@ -30,6 +29,7 @@ from etdnn.scoring.embeddings import Embeddings
 from etdnn.scoring.metrics import Curve
 from etdnn.seeding import numpy_generator
 
+EXAMPLE = Path(__file__).with_name("onnx_example.py")  # not imported: it needs onnxruntime
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 CALIBRATION_UTTERANCES = 64
 CALIBRATION_FRAMES = 400
@@ -89,7 +89,7 @@ def package(
             rows = _write_files(model, new, precisions, features, say)
             rows = measure(new, rows, model, data)
             write_text(new / "precisions.json", json.dumps(rows, indent=1) + "\n")
-            shutil.copyfile(onnx_example.__file__, new / "example.py")
+            shutil.copyfile(EXAMPLE, new / "example.py")
         write_text(new / "MODEL_CARD.md", model_card(model.metadata, rows))
     return rows
 
