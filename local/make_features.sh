@@ -85,7 +85,7 @@ claim() {
   local owner
   owner=$(cd "$2" && pwd -P)
   mkdir -p "$1"
-  [ -f "$1/owner" ] || echo "$owner" >"$1/owner"
+  [ -s "$1/owner" ] || echo "$owner" >"$1/owner"
   [ "$(<"$1/owner")" = "$owner" ] || fail "$1 holds features of $(<"$1/owner"), not of $owner (use another <featdir>)"
 }
 

@@ -46,23 +46,8 @@ data=$1
 [ -n "$cnceleb" ] || fail "--cnceleb DIR is needed (--help)" 2
 
 arguments=(--seed "$seed" --enrolment "$enrolment")
-state=
-for name in cnceleb cnceleb2 musan rirs; do
-  if [ -n "${!name}" ]; then
-    arguments+=("--$name" "${!name}")
-    state+=$'\n'"$name $(tree_state "${!name}")"
-  fi
-done
-[ -z "$dev_speakers" ] || arguments+=(--dev-speakers "$dev_speakers")
-[ "$allow_partial" = false ] || arguments+=(--allow-partial)
-
-stamp=$data/.prepare.stamp
-options="prepare-cnceleb ${arguments[*]}$state"
-if [ "$force" = false ] && sets_complete "$data" && stamp_current "$stamp" "$options"; then
-  echo "$0: $data is up to date"
-  exit 0
-fi
-rm -f "$stamp"
-python3 -m etdnn prepare-cnceleb "${arguments[@]}" --nj "$nj" "$data"
-validate_sets "$data"
-stamp_write "$stamp" "$options"
+# shellcheck disable=SC2034  # read by prepare
+inputs=() state=
+add_folders tree_state cnceleb cnceleb2 musan rirs
+add_values dev_speakers allow_partial
+prepare prepare-cnceleb

@@ -22,22 +22,22 @@ Options:
   --force BOOL           redo what is up to date [false]
   --cmd COMMAND          taken for the stages' common form; preparation runs where it is called"
 
-corpus=
-split=
-trials=()
-dev_speakers=
-test_speakers=
-# shellcheck disable=SC2034  # read through their names
-musan=
-# shellcheck disable=SC2034
-rirs=
-min_seconds=0.3
-allow_missing=false
-nj=1
-seed=0
-force=false
-# shellcheck disable=SC2034  # see --help
-cmd=
+# shellcheck disable=SC2034  # most are read through their names
+{
+  corpus=
+  split=
+  trials=()
+  dev_speakers=
+  test_speakers=
+  musan=
+  rirs=
+  min_seconds=0.3
+  allow_missing=false
+  nj=1
+  seed=0
+  force=false
+  cmd=
+}
 . utils/parse_options.sh
 . utils/stamp.sh
 . local/lib/prepare.sh
@@ -49,34 +49,10 @@ data=$1
 arguments=(--seed "$seed" --min-seconds "$min_seconds")
 inputs=()
 state="corpus $corpus $(folder_state "$corpus")"
-for name in musan rirs; do
-  if [ -n "${!name}" ]; then
-    arguments+=("--$name" "${!name}")
-    state+=$'\n'"$name ${!name} $(folder_state "${!name}")"
-  fi
-done
-if [ -n "$split" ]; then
-  [ -f "$split" ] || fail "--split $split: no such file"
-  arguments+=(--split "$split")
-  inputs+=("$split")
-fi
+add_folders folder_state musan rirs
+[ -z "$split" ] || add_file --split "$split"
 for name in "${trials[@]}"; do
-  [ -n "$name" ] || continue
-  [ -f "$name" ] || fail "--trials $name: no such file"
-  arguments+=(--trials "$name")
-  inputs+=("$name")
+  [ -z "$name" ] || add_file --trials "$name"
 done
-[ -z "$dev_speakers" ] || arguments+=(--dev-speakers "$dev_speakers")
-[ -z "$test_speakers" ] || arguments+=(--test-speakers "$test_speakers")
-[ "$allow_missing" = false ] || arguments+=(--allow-missing)
-
-stamp=$data/.prepare.stamp
-options="prepare-own ${arguments[*]}"$'\n'"$state"
-if [ "$force" = false ] && sets_complete "$data" && stamp_current "$stamp" "$options" "${inputs[@]}"; then
-  echo "$0: $data is up to date"
-  exit 0
-fi
-rm -f "$stamp"
-python3 -m etdnn prepare-own "${arguments[@]}" --nj "$nj" "$corpus" "$data"
-validate_sets "$data"
-stamp_write "$stamp" "$options" "${inputs[@]}"
+add_values dev_speakers test_speakers allow_missing
+prepare prepare-own "$corpus"

@@ -57,30 +57,9 @@ data=$1
 arguments=(--seed "$seed")
 inputs=()
 state=
-for name in voxceleb1 voxceleb2 musan rirs trials_dir meta_dir; do
-  if [ -n "${!name}" ]; then
-    arguments+=("--${name//_/-}" "${!name}")
-    state+=$'\n'"$name $(tree_state "${!name}")"
-  fi
-done
+add_folders tree_state voxceleb1 voxceleb2 musan rirs trials_dir meta_dir
 for name in "${trials[@]}"; do
-  [ -n "$name" ] || continue
-  [ -f "$name" ] || fail "--trials $name: no such file"
-  arguments+=(--trials "$name")
-  inputs+=("$name")
+  [ -z "$name" ] || add_file --trials "$name"
 done
-for name in m4a decoded dev_speakers; do
-  [ -z "${!name}" ] || arguments+=("--${name//_/-}" "${!name}")
-done
-[ "$allow_partial" = false ] || arguments+=(--allow-partial)
-
-stamp=$data/.prepare.stamp
-options="prepare-voxceleb ${arguments[*]}$state"
-if [ "$force" = false ] && sets_complete "$data" && stamp_current "$stamp" "$options" "${inputs[@]}"; then
-  echo "$0: $data is up to date"
-  exit 0
-fi
-rm -f "$stamp"
-python3 -m etdnn prepare-voxceleb "${arguments[@]}" --nj "$nj" "$data"
-validate_sets "$data"
-stamp_write "$stamp" "$options" "${inputs[@]}"
+add_values m4a decoded dev_speakers allow_partial
+prepare prepare-voxceleb

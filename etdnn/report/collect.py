@@ -66,7 +66,9 @@ def read_searches(experiment: Path) -> list[Search]:
     """Return the searched budgets, by name."""
     searches = []
     for path in sorted(experiment.glob("search/*/arch.txt")):
-        arch, *facts = path.read_text(encoding="utf-8").splitlines()
+        arch, *facts = path.read_text(encoding="utf-8").splitlines() or [""]
+        if not arch.strip():
+            raise UserError(f"{path}:1: expected an arch; remove the file, and stage 4 writes it again")
         summary = path.with_name("summary.txt")
         text = summary.read_text(encoding="utf-8") if summary.is_file() else "\n".join(facts)
         searches.append(Search(path.parent.name, arch.strip(), text.strip()))
