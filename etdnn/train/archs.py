@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from etdnn.errors import UserError
-from etdnn.model.arch import Arch
+from etdnn.model.arch import Arch, arch_to_row
 from etdnn.model.budget import Budget
-from etdnn.model.cost import arch_macs
+from etdnn.model.cost import arch_macs, macs
 from etdnn.model.space import SearchSpace
 from etdnn.seeding import numpy_generator
 from etdnn.train.settings import Draw, Phase
@@ -44,6 +44,7 @@ def _drawer(space: SearchSpace, draw: Draw) -> Callable[[np.random.Generator], A
         else:
             target = budgets[int(generator.integers(len(budgets)))]
         candidates = [space.sample(generator) for _ in range(draw.tries)]
-        return min(candidates, key=lambda arch: abs(arch_macs(arch, **sizes) - target))
+        rows = np.stack([arch_to_row(arch, space.largest.depth) for arch in candidates])
+        return candidates[int(np.argmin(np.abs(macs(rows, **sizes) - target)))]
 
     return near

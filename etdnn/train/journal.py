@@ -80,6 +80,7 @@ class Journal:
             "loader_wait": round(waited, 5),
         }
         self._write(line)
+        self.bar.set_postfix_str(f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %", refresh=False)
         if now - self.last_print >= self.seconds or done == self.total:
             left = (now - self.started) / (done - self.first) * (self.total - done)
             self._say(

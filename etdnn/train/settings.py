@@ -117,7 +117,8 @@ class Validation:
     """Measuring the largest network on the dev trials every `epochs` epochs and at the end of each phase; 0: never.
 
     Batch norm is re-estimated on `crops` training crops of `frames` frames, dev utterances are embedded by `dev_crops`
-    crops of `dev_frames`. The best checkpoint is kept; with `take_best` the phase ends with it.
+    crops of `dev_frames`; above 0, `dev_speakers` bounds the number of dev speakers. The best checkpoint is kept;
+    with `take_best` the phase ends with it.
     """
 
     epochs: float = 0.0
@@ -125,10 +126,16 @@ class Validation:
     frames: int = 200
     dev_crops: int = 1
     dev_frames: int = 300
+    dev_speakers: int = 0
     take_best: bool = False
 
     def __post_init__(self):
-        if self.epochs < 0 or self.crops < 2 or min(self.frames, self.dev_crops, self.dev_frames) < 1:
+        if (
+            self.epochs < 0
+            or self.crops < 2
+            or min(self.frames, self.dev_crops, self.dev_frames) < 1
+            or self.dev_speakers < 0
+        ):
             raise ValueError("validation: epochs >= 0, crops >= 2, frames, dev_crops and dev_frames >= 1 are needed")
         if self.take_best and not self.epochs:
             raise ValueError("validation: take_best needs epochs > 0")

@@ -44,7 +44,14 @@ class Validator:
             frames=options.frames,
             noise=data.noises,
         )
-        self.dev_set = DevSet.load(dev, settings.normalisation, frames=options.dev_frames, crops=options.dev_crops)
+        self.dev_set = DevSet.load(
+            dev,
+            settings.normalisation,
+            frames=options.dev_frames,
+            crops=options.dev_crops,
+            speakers=options.dev_speakers,
+            seed=seed,
+        )
 
     def due(self, step: int, total: int, steps_per_epoch: float) -> bool:
         """Tell whether to measure after `step` steps of `total`: every so many epochs, and at the end."""

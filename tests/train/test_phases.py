@@ -193,6 +193,8 @@ def test_what_changed_is_refused_by_name_unless_overridden(config, space, traini
     with pytest.raises(UserError, match="settings.batch was 8, now 12"):
         train(config, space, training_set, tmp_path / "run")
     train(config, space, training_set, tmp_path / "run", override=True)
+    with pytest.raises(UserError, match="threads was 1, now 2"):
+        train(config, space, training_set, tmp_path / "run", threads=2)
     with pytest.raises(UserError, match="seed was 0, now 5"):
         train(config, space, training_set, tmp_path / "run", seed=5)
 

@@ -1,0 +1,45 @@
+import fcntl
+import json
+import os
+import pty
+import struct
+import sys
+import termios
+
+import pytest
+
+from etdnn.train.journal import Journal
+
+
+def keep(folder, steps=range(10, 200)):
+    journal = Journal(folder, "kernel", 64, active=True)
+    journal.begin(steps[0], steps[-1] + 1)
+    for step in steps:
+        journal.step(step, 1.0 + step, 0.5, 0.1, 0.001)
+    journal.measured(200, {"eer": 3.0, "eer_clean": 2.0, "eer_cross": 4.0}, 150)
+    journal.end()
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+
+
+def test_lines_hold_the_mean_of_their_steps(tmp_path, capsys):
+    rows = keep(tmp_path)
+    assert [row["step"] for row in rows[:3]] == [12, 14, 16], "every hundredth of 200 steps"
+    assert rows[0]["loss"] == pytest.approx(1 + 10.5) and rows[1]["loss"] == pytest.approx(1 + 12.5)
+    wanted = {"phase", "step", "loss", "accuracy", "rate", "utterances_per_second", "loader_wait"}
+    assert wanted == set(rows[0]) and all(row["utterances_per_second"] > 0 for row in rows[:-1])
+    assert rows[-1] == {"phase": "kernel", "step": 200, "dev_eer": 3.0, "dev_eer_clean": 2.0, "dev_eer_cross": 4.0,
+                        "best_step": 150}  # fmt: skip
+    shown = capsys.readouterr().err
+    assert "resumes after step 10" in shown and "dev_eer 3.00 %" in shown and "%|" not in shown, "no bar in a log"
+
+
+def test_a_terminal_has_a_bar_with_the_time_left(tmp_path, monkeypatch):
+    reading, writing = pty.openpty()
+    fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    with os.fdopen(writing, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        keep(tmp_path)
+        terminal.flush()
+        text = os.read(reading, 1 << 20).decode()
+    assert "kernel: 100%|" in text and "200/200 [" in text and "phase kernel complete" in text
+    os.close(reading)
