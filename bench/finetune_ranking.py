@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def fine_tuned(options: argparse.Namespace, folder: Path, arch: str) -> tuple[Pa
         tuning = dataclasses.replace(settings.finetune, epochs=options.epochs, crop=options.crop)
         settings = dataclasses.replace(settings, finetune=tuning)
         head = options.expdir / "supernet" / "head.safetensors"
-        finetune(settings, FineTuneJob(before, head, options.data / "train_all", calibration, after, 0, "cpu"))
+        job = FineTuneJob(before, head, options.data / "train_all", calibration, after, seed=0, device="cpu")
+        with (folder / arch / "log").open("w") as log, redirect_stdout(log), redirect_stderr(log):
+            finetune(settings, job)
     return before, after, time.perf_counter() - start
 
 

@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--phase", default="supernet", help="the supernet as this phase left it (default: the last)")
     parser.add_argument("--data", required=True, type=Path, help="its data: train (or train_all) and dev with features")
     parser.add_argument("--search-config", type=Path, help="also the protocol that this file says")
-    parser.add_argument("--archs", type=int, default=20)
+    parser.add_argument("--archs", type=int, default=16)
     parser.add_argument("--share", type=float, default=1.0, help="only subnets up to this share of the largest's MACs")
     options = parser.parse_args()
     torch.set_num_threads(1)

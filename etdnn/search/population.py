@@ -106,14 +106,9 @@ def archs_to_rows(archs: Iterable[Arch], space: SearchSpace) -> np.ndarray:
     return np.array([arch_to_row(arch, deepest) for arch in archs], dtype=np.int64).reshape(-1, 2 * deepest + 4)
 
 
-def unique(genome: Genome, digits: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
-    """Return `digits` without doubles and without those whose key is in the sorted array `seen`; order is kept."""
-    keys = genome.keys(digits)
-    first = np.sort(np.unique(keys, return_index=True)[1])
-    if seen is not None and len(seen):
-        place = np.searchsorted(seen, keys[first]).clip(0, len(seen) - 1)
-        first = first[seen[place] != keys[first]]
-    return digits[first]
+def unique(genome: Genome, digits: np.ndarray) -> np.ndarray:
+    """Return `digits` without doubles; order is kept."""
+    return digits[np.sort(np.unique(genome.keys(digits), return_index=True)[1])]
 
 
 def sample_digits(genome: Genome, count: int, rng: np.random.Generator, *, tilted: bool = False) -> np.ndarray:

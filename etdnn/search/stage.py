@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from etdnn.errors import UserError
-from etdnn.files import hash_text, write_text
+from etdnn.files import hash_text, write_json, write_text
 from etdnn.model.arch import Arch
 from etdnn.model.budget import Budget
 from etdnn.model.latency import LatencyTable
@@ -21,7 +21,7 @@ from etdnn.search.controls import controls
 from etdnn.search.limits import Limits
 from etdnn.search.methods import METHODS
 from etdnn.search.population import ArchRows, Genome, archs_to_rows, sample_digits, sample_stratified, unique
-from etdnn.search.predictor import Predictor, fit_predictor
+from etdnn.search.predictor import Predictor, Quality, cross_validate, fit_predictor
 from etdnn.search.records import Evaluation, Protocol
 from etdnn.search.settings import SearchSettings
 from etdnn.seeding import numpy_generator, seed_of
@@ -83,18 +83,35 @@ class Study:
     def fit(self, evaluations: list[Evaluation], *, keep: bool = False) -> Predictor:
         """Return the predictor fitted to the ok ones among `evaluations`; `keep` stores it for next time."""
         rows, targets = self.training_set(evaluations)
-        given = [self.settings.predictor, self.space.hash, self.seed, rows.tolist(), targets.tolist()]
-        key = hash_text(json.dumps(given))
-        path = self.folder / f"predictor.{key}.npz"
+        path = self._kept("predictor", "npz", rows, targets)
         if keep and path.is_file():
             return Predictor.load(path)
         predictor = fit_predictor(self.settings.predictor, self.space, rows, targets, seed=self.seed)
         if keep:
             predictor.save(path)
-            for old in self.folder.glob("predictor.*.npz"):
-                if old != path:
-                    old.unlink()
+            self._remove_others(path)
         return predictor
+
+    def quality(self, sample: list[Evaluation]) -> dict[str, Quality]:
+        """Return how predictor and baselines (`macs`, `linear`) do on held-out evaluations of the sample; kept."""
+        rows, targets = self.training_set(sample)
+        path = self._kept("quality", "json", rows, targets)
+        if not path.is_file():
+            kinds = (self.settings.predictor, "macs", "linear")
+            found = {kind: cross_validate(kind, self.space, rows, targets, seed=self.seed) for kind in kinds}
+            write_json(path, {kind: asdict(quality) for kind, quality in found.items()})
+            self._remove_others(path)
+        return {kind: Quality(**values) for kind, values in json.loads(path.read_text(encoding="utf-8")).items()}
+
+    def _kept(self, name: str, form: str, rows: np.ndarray, targets: np.ndarray) -> Path:
+        """Return the file of something that depends on the predictor's kind, the space, the seed and these samples."""
+        given = [self.settings.predictor, self.space.hash, self.seed, rows.tolist(), targets.tolist()]
+        return self.folder / f"{name}.{hash_text(json.dumps(given))}.{form}"
+
+    def _remove_others(self, path: Path) -> None:
+        for old in self.folder.glob(f"{path.name.split('.')[0]}.*{path.suffix}"):
+            if old != path:
+                old.unlink()
 
     def training_set(self, evaluations: list[Evaluation]) -> tuple[np.ndarray, np.ndarray]:
         """Return rows and targets of the ok evaluations; a UserError if there are too few to fit."""

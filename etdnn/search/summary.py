@@ -16,13 +16,16 @@ from etdnn.search.controls import count_fitting
 from etdnn.search.evaluate import EvaluationData
 from etdnn.search.limits import show_cost
 from etdnn.search.population import archs_to_rows, sample_stratified
-from etdnn.search.predictor import Quality, cross_validate
 from etdnn.search.records import Evaluation
 from etdnn.search.stage import CONFIRM, Finding, fitting_only
 from etdnn.seeding import numpy_generator
 
 CHOICE_SAMPLE = 4000
 """Fitting subnets over which mean predictions by choice are taken."""
+MANY_CHOICES = 8
+"""Beyond so many choices of a gene, its thirds are shown."""
+LEAST_GROUP = 10
+"""Choices of fewer subnets are not shown."""
 
 
 def score_path(folder: Path, evaluation: Evaluation) -> Path:
@@ -116,13 +119,11 @@ def summary(finding: Finding, data: EvaluationData, compared: list[Compared]) ->
 
 
 def _quality(finding: Finding) -> list[str]:
-    study = finding.study
-    rows, targets = study.training_set(finding.sample)
-    kinds = {study.settings.predictor: "", "macs": "baseline: MACs alone", "linear": "baseline: linear in the choices"}
-    lines = [f"Predictor on held-out evaluations (5 folds of the {len(rows)} sampled): Kendall tau, mean error"]
-    for kind, note in kinds.items():
-        quality: Quality = cross_validate(kind, study.space, rows, targets, seed=study.seed)
-        lines.append(f"  {kind:<18} {quality.tau:6.3f} {quality.error:8.3f}  {note}".rstrip())
+    notes = {"macs": "baseline: MACs alone", "linear": "baseline: linear in the choices"}
+    count = len(finding.study.training_set(finding.sample)[1])
+    lines = [f"Predictor on held-out evaluations (5 folds of the {count} sampled): Kendall tau, mean error"]
+    for kind, quality in finding.study.quality(finding.sample).items():
+        lines.append(f"  {kind:<18} {quality.tau:6.3f} {quality.error:8.3f}  {notes.get(kind, '')}".rstrip())
     return lines
 
 
@@ -167,22 +168,22 @@ def _choices(finding: Finding) -> list[str]:
     depth, widths, kernels, cat = split_rows(rows)
     genes = {"depth": depth, **{f"w{i}": widths[:, i] for i in range(widths.shape[1])},
              **{f"k{i}": kernels[:, i] for i in range(kernels.shape[1])}, "cat": cat}  # fmt: skip
-    table = []
-    for name, values in genes.items():
-        present = values > 0
-        middle = np.quantile(values[present], [1 / 3, 2 / 3]) if len(np.unique(values[present])) > 8 else None
-        groups = values if middle is None else np.where(values > 0, np.digitize(values, middle) + 1, 0)
-        words = {1: "low", 2: "middle", 3: "high"} if middle is not None else {}
-        means = {
-            words.get(int(value), str(int(value))): float(predicted[groups == value].mean())
-            for value in np.unique(groups[present])
-            if (groups == value).sum() >= 10
-        }
-        if len(means) > 1:
-            table.append((max(means.values()) - min(means.values()), name, means))
-    table.sort(key=lambda entry: (-entry[0], entry[1]))
+    means = {name: choice_means(values, predicted) for name, values in genes.items()}
+    spreads = {name: max(found.values()) - min(found.values()) for name, found in means.items() if len(found) > 1}
     about = f"mean predicted {study.settings.target} by choice, over {len(rows)} subnets that fit"
     lines = [f"Which choices matter ({about}):"]
-    for spread, name, means in table:
-        lines.append(f"  {name:<6} {spread:6.3f}  " + "  ".join(f"{key}: {value:.3f}" for key, value in means.items()))
+    for name, spread in sorted(spreads.items(), key=lambda entry: (-entry[1], entry[0])):
+        shown = "  ".join(f"{choice}: {value:.3f}" for choice, value in means[name].items())
+        lines.append(f"  {name:<6} {spread:6.3f}  {shown}")
     return lines
+
+
+def choice_means(values: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Return the mean prediction per choice of one gene, by thirds if there are many; absent and rare ones are out."""
+    choices = np.unique(values[values > 0])
+    groups = {str(choice): values == choice for choice in choices}
+    if len(choices) > MANY_CHOICES:
+        low, high = np.quantile(values[values > 0], [1 / 3, 2 / 3])
+        groups = {"low": (values > 0) & (values < low), "middle": (low <= values) & (values < high),
+                  "high": values >= high}  # fmt: skip
+    return {name: float(predicted[group].mean()) for name, group in groups.items() if group.sum() >= LEAST_GROUP}
