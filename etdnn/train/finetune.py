@@ -116,6 +116,7 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
         journal = Journal(folder, "finetune", settings.batch, active=ranks.first, tensorboard=settings.tensorboard)
         train(stepper, folder, journal, validator)
         if ranks.first:
+            metadata["mel_noise"] = dataclasses.asdict(settings.mel_noise) if data.noises is not None else {}
             _save(net.cpu(), metadata, identity, job)
         ranks.wait()
     finally:

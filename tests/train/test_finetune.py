@@ -6,6 +6,7 @@ import torch
 from etdnn.data.datadir import write_table
 from etdnn.embed.batchnorm import calibration_batches, reestimate
 from etdnn.errors import UserError
+from etdnn.features.plan import MelNoise
 from etdnn.files import hash_file
 from etdnn.model.checkpoint import load_supernet, read_subnet, save_subnet
 from etdnn.train.dataset import TrainingSet
@@ -44,6 +45,13 @@ def test_weights_move_arch_and_front_end_stay(settings, job):
     assert new["finetuning"]["settings.finetune.margin"] == 0.3
     assert not torch.equal(before.stem.conv.weight, after.stem.conv.weight)
     assert torch.allclose(before.stem.conv.weight, after.stem.conv.weight, atol=0.05)
+
+
+def test_noise_and_staged_features_serve_fine_tuning_too(settings, job, noisy_set, tmp_path):
+    settings = dataclasses.replace(settings, mel_noise=MelNoise(probability=1, kinds={"noise": 1}))
+    finetune(settings, dataclasses.replace(job, stage_to=tmp_path / "local"))
+    assert read_subnet(job.out)[1]["mel_noise"]["probability"] == 1
+    assert len(list((tmp_path / "local").glob("*.ark"))) == 2
 
 
 def test_a_broken_run_follows_the_unbroken_one(settings, job, tmp_path):
