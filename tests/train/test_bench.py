@@ -42,3 +42,10 @@ def test_train_gpu_runs_on_a_cpu_in_a_small_form(tmp_path, repository):
     assert len(rows) == 6 and all(int(speed) > 0 for *_, speed in rows)
     assert {row[2] for row in rows} == {"4", "16"}
     assert "peak of a matrix product: fp32" in text and text.count("%; ") >= 6
+
+
+def test_supernet_step_compares_slices_with_static_networks(repository):
+    words = ("--rounds", 1, "--sizes", "smallest", "drawn", "--batch", 2, "--frames", 20)
+    text = run(repository, "bench/supernet_step.py", *words)
+    rows = [line.split() for line in text.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["smallest", "drawn"] and all(float(row[-1]) > 0 for row in rows)
