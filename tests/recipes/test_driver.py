@@ -215,20 +215,30 @@ def test_every_call_is_noted_for_the_report(egs):
     assert time and revision and command == "bash run.sh --stop-stage 0 --macs-budget '204M 571M'"
 
 
-def test_a_second_run_waits_for_what_a_killed_one_left_running(egs, tmp_path):
-    slow = egs.root / "local" / "prepare_toy.sh"
+@pytest.mark.parametrize(
+    ("script", "first", "second"),
+    [
+        ("prepare_toy", ["--stop-stage", "0"], ["--stop-stage", "1", "--expdir", "exp/other"]),  # one data directory
+        ("train_phase", ["--stage", "2", "--stop-stage", "2"], ["--stage", "2", "--stop-stage", "3"]),  # one experiment
+    ],
+)
+def test_a_second_run_waits_for_what_a_killed_one_left_running(egs, tmp_path, script, first, second):
+    assert egs.run("--stop-stage", "1").returncode == 0
+    egs.calls()
+    slow = egs.root / "local" / f"{script}.sh"
     hold = "touch started; while [ ! -e go ]; do sleep 0.1; done; printf '%s'"
     slow.write_text(slow.read_text().replace("printf '%s'", hold, 1))
-    first = egs.start(tmp_path / "first", "--stop-stage", "0")
+    run = egs.start(tmp_path / "first", *first)
     wait_until((egs.folder / "started").exists)
-    first.kill()  # run.sh alone, as kill -9 does it; the stage goes on
-    first.wait()
-    second = egs.start(tmp_path / "second", "--stop-stage", "1")
+    run.kill()  # run.sh alone, as kill -9 does it; the stage goes on
+    run.wait()
+    run = egs.start(tmp_path / "second", *second)
     wait_until(lambda: "waiting" in (tmp_path / "second").read_text())
     assert not (egs.folder / "calls").exists()
     (egs.folder / "go").touch()
-    assert second.wait() == 0
-    assert names(egs) == ["prepare_toy", "prepare_toy", "make_features"]
+    assert run.wait() == 0
+    later = ["make_features"] if script == "prepare_toy" else ["train_phase", "train_phase"]
+    assert names(egs) == [script, script, *later]
 
 
 def wait_until(condition):
