@@ -46,8 +46,8 @@ data=$1
 [ -n "$cnceleb" ] || fail "--cnceleb DIR is needed (--help)" 2
 
 arguments=(--seed "$seed" --enrolment "$enrolment")
-# shellcheck disable=SC2034  # read by prepare
+# shellcheck disable=SC2034  # read by prepare_data
 inputs=() state=
 add_folders tree_state cnceleb cnceleb2 musan rirs
 add_values dev_speakers allow_partial
-prepare prepare-cnceleb
+prepare_data prepare-cnceleb

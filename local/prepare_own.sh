@@ -55,4 +55,4 @@ for name in "${trials[@]}"; do
   [ -z "$name" ] || add_file --trials "$name"
 done
 add_values dev_speakers test_speakers allow_missing
-prepare prepare-own "$corpus"
+prepare_data prepare-own "$corpus"

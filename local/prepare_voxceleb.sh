@@ -62,4 +62,4 @@ for name in "${trials[@]}"; do
   [ -z "$name" ] || add_file --trials "$name"
 done
 add_values m4a decoded dev_speakers allow_partial
-prepare prepare-voxceleb
+prepare_data prepare-voxceleb

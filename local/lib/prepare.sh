@@ -21,7 +21,7 @@ sets_complete() {
   [ -f "$1/train/wav.scp" ] && [ -f "$1/dev/wav.scp" ] && [ -f "$1/test/wav.scp" ] && [ -d "$1/noise/train" ]
 }
 
-# The next functions fill, for `prepare`: arguments, the worker's options; inputs, files whose bytes count; state, a line
+# The next functions fill, for `prepare_data`: arguments, the worker's options; inputs, files whose bytes count; state, a line
 # for each folder whose contents count.
 
 # add_folders LOOK NAME...: the options NAME that are given, each a folder whose state is that which LOOK prints
@@ -54,9 +54,9 @@ add_values() {
   done
 }
 
-# prepare COMMAND [WORD...]: runs the worker for $data unless options and inputs are those of the last time; then
+# prepare_data COMMAND [WORD...]: runs the worker for $data unless options and inputs are those of the last time; then
 # Kaldi's checks on each set
-prepare() {
+prepare_data() {
   local command=$1 stamp=$data/.prepare.stamp options name
   shift
   options="$command ${arguments[*]}"$'\n'"${state#$'\n'}"

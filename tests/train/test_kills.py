@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,8 +76,8 @@ def test_killed_inside_a_checkpoint_write(config, space, training_set, tmp_path,
             save(state, path)
             written.append(path)
             if len(written) == 2:
-                with open(path, "r+b") as handle:
-                    handle.truncate(os.path.getsize(path) // 2)
+                with Path(path).open("r+b") as handle:
+                    handle.truncate(Path(path).stat().st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
 
         torch.save = broken
