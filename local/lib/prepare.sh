@@ -21,8 +21,8 @@ sets_complete() {
   [ -f "$1/train/wav.scp" ] && [ -f "$1/dev/wav.scp" ] && [ -f "$1/test/wav.scp" ] && [ -d "$1/noise/train" ]
 }
 
-# The next functions fill, for `prepare_data`: arguments, the worker's options; inputs, files whose bytes count; state, a line
-# for each folder whose contents count.
+# The next functions fill, for `prepare_data`: arguments, the worker's options; inputs, files whose bytes count; state, a
+# line for each folder whose contents count.
 
 # add_folders LOOK NAME...: the options NAME that are given, each a folder whose state is that which LOOK prints
 add_folders() {
