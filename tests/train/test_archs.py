@@ -1,6 +1,3 @@
-import dataclasses
-import math
-
 import numpy as np
 import pytest
 
@@ -8,8 +5,7 @@ from etdnn.errors import UserError
 from etdnn.model.cost import arch_macs
 from etdnn.model.space import SearchSpace
 from etdnn.train.archs import drawn_archs
-from etdnn.train.optimiser import rate_factor
-from etdnn.train.settings import Draw, Optimiser, Phase, TrainSettings
+from etdnn.train.settings import Draw, Phase
 
 SPACE = SearchSpace.named("paper_coarse")
 WHOLE = {"depth": "all", "width": "all", "kernel": "all", "cat": "all"}
@@ -44,11 +40,3 @@ def test_a_budget_below_the_smallest_is_refused():
         drawn(Draw("budgets", budgets=["10M"]))
     with pytest.raises(ValueError, match="go together"):
         Draw("macs", budgets=["204M"])
-
-
-@pytest.mark.parametrize(("kind", "factor"), [("sgd", 4), ("adam", 2), ("adamw", 2)])
-def test_the_rate_follows_the_batch_by_the_stated_rule(kind, factor):
-    settings = TrainSettings([Phase("p", 1)], batch=512, rate_batch=128, optimiser=Optimiser(kind))
-    assert rate_factor(settings) == pytest.approx(factor)
-    assert rate_factor(dataclasses.replace(settings, rate_batch=0)) == 1
-    assert math.isclose(rate_factor(dataclasses.replace(settings, batch=128)), 1)
