@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from etdnn.deploy import audio
-from etdnn.deploy.export import export_onnx, onnx_metadata, open_session
+from etdnn.deploy.export import export_onnx, onnx_metadata
+from etdnn.deploy.onnx_tools import open_session
 from etdnn.deploy.runtime import load_model
 from etdnn.errors import UserError
 from etdnn.files import write_json
@@ -171,13 +172,14 @@ def read_properties(file: Path) -> dict[str, str]:
 def page_names(models: Sequence[str | Path]) -> list[str]:
     """Return a name for each model, fit for a file and different from the others'.
 
-    The file's own, or the folder's (the budget) where the file is `model.*` or its export.
+    The file's own; the folder's (the budget) in place of "model" in `model.*` and its exports.
     """
     names: list[str] = []
     for path in map(Path.absolute, map(Path, models)):
-        name = path.stem.removesuffix(".wave")
-        if name == "model":
-            name = path.parent.name if path.parent.name != "export" else path.parent.parent.name
+        name = path.stem.replace(".wave", "")
+        if name.split(".")[0] == "model":
+            folder = path.parent if path.parent.name != "export" else path.parent.parent
+            name = folder.name + name.removeprefix("model")
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "model"
         same = sum(1 for earlier in names if earlier == name or re.fullmatch(re.escape(name) + r"-\d+", earlier))
         names.append(f"{name}-{same + 1}" if same else name)

@@ -76,9 +76,9 @@ def test_names():
         "a b.onnx",
         "other/a b.safetensors",
         "20M/export/model.wave.onnx",
-        "20M.onnx",
+        "20M/export/model.wave.int8.onnx",
     ]
-    assert demo.page_names(models) == ["20M", "a_b", "a_b-2", "20M-2", "20M-3"]
+    assert demo.page_names(models) == ["20M", "a_b", "a_b-2", "20M-2", "20M.int8"]
 
 
 def test_experiments_are_listed_by_size(tmp_path):
