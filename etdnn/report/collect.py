@@ -71,6 +71,9 @@ def read_searches(experiment: Path) -> list[Search]:
             raise UserError(f"{path}:1: expected an arch; remove the file, and stage 4 writes it again")
         summary = path.with_name("summary.txt")
         text = summary.read_text(encoding="utf-8") if summary.is_file() else "\n".join(facts)
+        on_test = path.with_name("compared_test.txt")  # where compare-subnets was called
+        if on_test.is_file():
+            text = f"{text.strip()}\n\n{on_test.read_text(encoding='utf-8')}"
         searches.append(Search(path.parent.name, arch.strip(), text.strip()))
     return searches
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ from etdnn.search.settings import Measurement
 from etdnn.search.stage import CONFIRM, calibration_seed
 
 FILE = "compared_test.tsv"
-"""File of a budget's folder: the dev comparison of stage 4, then one for each test list, with the list in front."""
+"""File of a budget's folder: the dev comparison of stage 4, then one for each test list, with the list in front; the
+same in words, which the report shows, ends in .txt."""
 
 
 def compare_on_test(
@@ -46,26 +48,30 @@ def compare_on_test(
     folders = [search / name for name in budgets] or sorted(path.parent for path in search.glob("*/compared.tsv"))
     if not folders:
         raise UserError(f"{search}: no budget was searched here; stage 4 (local/search.sh) does it")
-    loaded: dict[str, Evaluator] = {}
-    written = []
+
+    @cache
+    def evaluator(seed: int, measurement: Measurement) -> Evaluator:
+        how = replace(measurement, dev_crops=1, dev_frames=frames, dev_speakers=0)
+        crops = calibration_seed(seed, CONFIRM)
+        return Evaluator(net, EvaluationData.load(data, net, how, seed=crops, evaluated="test", lists=trials), device)
+
+    embedded = f"the middle {frames} frames of each utterance" if frames else "whole utterances"
     for folder in folders:
         on_dev, options = read_comparison(folder / "compared.tsv"), _options(folder / "search.yaml", net)
-        measurement = Measurement(**options["measurement"])
-        measurement = replace(measurement, dev_crops=1, dev_frames=frames, dev_speakers=0)
-        key = f"{options['seed']} {measurement}"
-        if key not in loaded:
-            seed = calibration_seed(options["seed"], CONFIRM)
-            chosen = EvaluationData.load(data, net, measurement, seed=seed, evaluated="test", lists=trials)
-            loaded[key] = Evaluator(net, chosen, device)
-        tables = {"dev": on_dev, **_on_lists(on_dev, loaded[key], options)}
+        measuring = evaluator(options["seed"], Measurement(**options["measurement"]))
+        tables = {"dev": on_dev, **_on_lists(on_dev, measuring, options)}
+        text = [
+            f"Subnets of budget {folder.name} on dev and test ({embedded} of test, cosine; nothing is chosen here):"
+        ]
         lines = []
         for name, rows in tables.items():
-            say("\n".join([f"{folder.name}, {name}:", *comparison_lines(rows)]))
+            text += [f"{name}: EER %, 95 % interval, difference to the chosen one", *comparison_lines(rows)]
             header, *body = comparison_table(rows).splitlines()
             lines += [f"{name}\t{line}" for line in body]
+        say("\n".join(text))
         write_text(folder / FILE, "\n".join([f"list\t{header}", *lines]) + "\n")
-        written.append(folder / FILE)
-    return written
+        write_text((folder / FILE).with_suffix(".txt"), "\n".join(text) + "\n")
+    return [folder / FILE for folder in folders]
 
 
 def _on_lists(rows: Sequence[Compared], evaluator: Evaluator, options: dict) -> dict[str, list[Compared]]:
@@ -74,9 +80,7 @@ def _on_lists(rows: Sequence[Compared], evaluator: Evaluator, options: dict) -> 
     measured = {arch: evaluator.scores(arch) for arch in dict.fromkeys(archs.values())}
     scores = {name: measured[arch] for name, arch in archs.items()}
     if scores[rows[0].name] is None:
-        raise UserError(
-            f"{rows[0].arch}: its embeddings of the test utterances are not finite; train the supernet again"
-        )
+        raise UserError(f"{rows[0].arch}: embeddings of the test utterances are not finite; train the supernet again")
     return {
         f"test {kind}": compare(
             archs, scores, {kind: part},

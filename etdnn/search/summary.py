@@ -37,6 +37,8 @@ def write_finding(finding: Finding, data: EvaluationData) -> Path:
     """Write the files of one budget; return its folder. arch.txt comes last: where it is, all is."""
     study, best = finding.study, finding.best
     folder = study.folder / finding.budget.folder
+    for old in folder.glob("compared_test.*"):  # of another choice, perhaps
+        old.unlink()
     write_text(folder / "pareto.tsv", pareto_table(finding))
     write_text(folder / "progress.tsv", progress_table(finding))
     write_text(folder / "search.yaml", resolved(finding, data))

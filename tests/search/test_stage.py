@@ -23,6 +23,7 @@ from etdnn.model.arch import Arch
 from etdnn.model.budget import Budget
 from etdnn.model.checkpoint import load_supernet, save_supernet
 from etdnn.model.cost import arch_macs, arch_memory
+from etdnn.report.collect import read_searches
 from etdnn.scoring.metrics import eer
 from etdnn.search import stage
 from etdnn.search.comparison import Compared, comparison_lines, comparison_table, read_comparison
@@ -236,7 +237,8 @@ def test_compared_subnets_are_measured_on_the_test_trials_afterwards(corpus, fin
             "--search", str(corpus / "after"), "--device", "cpu"]  # fmt: skip
     assert main([*call, "4M"]) == 0
     out = capsys.readouterr().out
-    assert "4M, dev:" in out and "4M, test main:" in out and "4M, test cross:" in out
+    assert "Subnets of budget 4M" in out and "\ntest main: EER" in out and "\ntest cross: EER" in out
+    assert (corpus / "after" / "4M" / "compared_test.txt").read_text() in out
     header, *lines = (corpus / "after" / "4M" / "compared_test.tsv").read_text().splitlines()
     rows = [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
     on_dev = [row for row in rows if row["list"] == "dev"]
@@ -246,6 +248,10 @@ def test_compared_subnets_are_measured_on_the_test_trials_afterwards(corpus, fin
     assert {row["arch"] for row in rows if row["name"] == "chosen"} == {str(chosen)}
     assert all(0 <= float(row["eer_low"]) <= float(row["eer_high"]) <= 100 for row in rows)
     assert not (corpus / "after" / "6M" / "compared_test.tsv").exists()
+    (corpus / "after-report").mkdir()
+    (corpus / "after-report" / "search").symlink_to(corpus / "after")
+    report = read_searches(corpus / "after-report")[0]
+    assert report.budget == "4M" and "Which choices matter" in report.summary and "test main: EER" in report.summary
     assert main([*call, "7M"]) == 1 and "7M/compared.tsv: no such file; stage 4" in capsys.readouterr().err
     assert main([*call, "4M", "--trials", "hard"]) == 1 and "there are: cross, main" in capsys.readouterr().err
 
