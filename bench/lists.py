@@ -2,9 +2,10 @@
 
 python3 bench/lists.py [--quick] [--keep FOLDER]
 
-Steps: data directories and trials of stage 0, validation, splitting, the copies of the recommended plan, their union
-with the originals, the trials read back, and the index that training draws from. Each runs in a process of its own;
-seconds are wall clock, CPU seconds those of all processes of the step (what the step takes on a machine that does
+Steps: data directories and trials of stage 0, validation, splitting, the copies of the recommended plan, the look whether
+their audio is still the same (no file is there: this is the handling of the lists, a disc's answers come on top), their
+union with the originals, the trials read back, and the index that training draws from. Each runs in a process of its
+own; seconds are wall clock, CPU seconds those of all processes of the step (what the step takes on a machine that does
 nothing else), MiB the most that one process held. No audio and no feature is touched.
 """
 
@@ -132,7 +133,7 @@ def sampler(data, scale):
     training = TrainingSet(data / "train_all", 0.875)
     for step in (0, 1, training.items // 128 + 1):
         training.draw(0, "largest", step, 128, 200)
-    print(f"{len(training.reader.keys)} utterances, {training.items} items, {len(training.speakers)} speakers")
+    print(f"{len(training.reader.keys)} utterances, {training.items} items, {training.class_count()}")
 
 
 def steps(data):
@@ -148,6 +149,7 @@ def steps(data):
         ("split_data.sh train 64", [split, train, "64"]),
         ("split_data.sh --per-utt train 64", [split, "--per-utt", train, "64"]),
         ("make-copies, recommended plan", "copies"),
+        ("audio-state train_copies (no file is there)", [sys.executable, "-m", "etdnn", "audio-state", copied]),
         ("", "pretend_features"),
         ("combine_data.sh train + copies", [combine, whole, train, copied]),
         ("validate_data_dir.sh train_all", [validate, whole]),
