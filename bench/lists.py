@@ -2,11 +2,11 @@
 
 python3 bench/lists.py [--quick] [--keep FOLDER]
 
-Steps: data directories and trials of stage 0, validation, splitting, the copies of the recommended plan, the look whether
-their audio is still the same (no file is there: this is the handling of the lists, a disc's answers come on top), their
-union with the originals, the trials read back, and the index that training draws from. Each runs in a process of its
-own; seconds are wall clock, CPU seconds those of all processes of the step (what the step takes on a machine that does
-nothing else), MiB the most that one process held. No audio and no feature is touched.
+Steps: data directories and trials of stage 0, validation, splitting, the copies of the recommended plan, the look
+whether their audio is still the same (no file is there: a disc's answers come on top), their union with the originals,
+the trials read back, and the index that training draws from. Each runs in a process of its own; seconds are wall clock,
+CPU seconds those of all processes of the step (what the step takes on a machine that does nothing else), MiB the most
+that one process held. No audio and no feature is touched.
 """
 
 import argparse
