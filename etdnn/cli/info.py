@@ -1,6 +1,7 @@
 """What a model file is: arch, size, front end, training, results, thresholds.
 
 etdnn info model.safetensors
+etdnn info model.safetensors --card > MODEL_CARD.md
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", help="model file of a subnet or of a supernet")
+    parser.add_argument("--card", action="store_true", help="print the model card of a subnet (Markdown)")
     parser.add_argument("--json", action="store_true", help="print everything that the file says as JSON")
 
 
@@ -18,10 +20,17 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from etdnn.deploy.card import describe
+    from etdnn.deploy.model_card import model_card
+    from etdnn.errors import UserError
     from etdnn.files import hash_file
     from etdnn.model.checkpoint import read_tensors
 
     tensors, metadata = read_tensors(args.model)
+    if args.card:
+        if metadata["kind"] != "subnet":
+            raise UserError(f"{args.model}: holds a {metadata['kind']}; only subnets have a card")
+        print(model_card(metadata), end="")
+        return
     stored = sum(tensor.numel() for tensor in tensors.values())
     facts = {
         "file": args.model,

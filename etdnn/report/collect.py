@@ -90,6 +90,7 @@ def read_commands(experiment: Path) -> list[tuple[str, str, str]]:
 def read_configurations(experiment: Path) -> dict[str, str]:
     """Return path -> text of the resolved configurations that were saved with the phases and searches."""
     paths = sorted([*experiment.glob("*/*.yaml"), *experiment.glob("search/*/*.yaml")])
+    paths = [path for path in paths if not path.parent.is_symlink()]
     return {str(path.relative_to(experiment)): path.read_text(encoding="utf-8").strip() for path in paths}
 
 

@@ -31,6 +31,8 @@ def read_curves(experiment: Path) -> list[Curve]:
     """Return the curves of all phases in the order in which they were trained (phase after the one it began from)."""
     curves = []
     for path in sorted(experiment.glob("*/train.jsonl")):
+        if path.parent.is_symlink():  # `supernet` points to the last phase
+            continue
         lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
         try:
             rows = [row for line in lines if "dev_eer" not in (row := json.loads(line))]
@@ -50,6 +52,8 @@ def _phase_order(experiment: Path) -> dict[str, int]:
 
     begun, made = {}, {}
     for path in sorted(experiment.glob("*/training.json")):
+        if path.parent.is_symlink():
+            continue
         begun[path.parent.name] = json.loads(path.read_text(encoding="utf-8")).get("init", "")
         supernet = path.with_name("supernet.safetensors")
         if supernet.is_file():

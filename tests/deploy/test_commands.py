@@ -71,6 +71,8 @@ def test_info(folder, capsys):
         assert part in out
     status, out, _err = call(capsys, "info", folder / "model.safetensors", "--json")
     assert json.loads(out)["normalisation"] == "mean"
+    status, out, _err = call(capsys, "info", folder / "model.safetensors", "--card")
+    assert status == 0 and out.startswith("# Speaker encoder 2-32-16-24-3-1-5-40") and "No anti-spoofing" in out
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,10 @@ def test_wave_form_equals_the_runtime(model, wave_file, seconds):
     assert found @ expected / np.linalg.norm(found) / np.linalg.norm(expected) > 0.9999
 
 
-def test_sherpa_onnx_takes_the_file(model, fbank_file):
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_sherpa_onnx_takes_the_file(model, exporter, tmp_path, precision):
+    fbank_file = tmp_path / "model.onnx"
+    exporter.write(fbank_file, precision=precision)
     sherpa_onnx = pytest.importorskip("sherpa_onnx", reason="sherpa-onnx is not installed")
     extractor = sherpa_onnx.SpeakerEmbeddingExtractor(
         sherpa_onnx.SpeakerEmbeddingExtractorConfig(model=str(fbank_file), num_threads=1)
@@ -100,7 +103,10 @@ def test_sherpa_onnx_takes_the_file(model, fbank_file):
     stream = extractor.create_stream()
     stream.accept_waveform(RATE, wave)
     stream.input_finished()
-    np.testing.assert_allclose(extractor.compute(stream), model.embed(wave, RATE), atol=1e-3)
+    found, expected = np.array(extractor.compute(stream)), model.embed(wave, RATE)
+    if precision == "fp32":
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert turned(found[None], expected[None]) < {"fp32": 1e-6, "fp16": 1e-4, "int8": 0.02}[precision]
 
 
 def test_metadata(model, fbank_file):

@@ -89,6 +89,15 @@ def test_without_the_extra_only_the_card_is_written(model, tmp_path):
     assert "ONNX" not in (tmp_path / "export" / "MODEL_CARD.md").read_text()
 
 
+def test_a_precision_that_harms_is_left_out(model, data, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(room, "CALIBRATION_UTTERANCES", 6)
+    out = tmp_path / "export"
+    assert main(["package", str(model), str(out), "--precisions", "fp32 int8", "--data", str(data)]) == 0
+    assert "int8: left out: int8 needs at least 16 utterances for calibration, got 6" in capsys.readouterr().out
+    assert {path.name for path in out.glob("*.onnx")} == {"model.onnx", "model.wave.onnx"}
+
+
 def test_a_failure_keeps_the_folder(model, data, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     (tmp_path / "export").mkdir()

@@ -137,6 +137,7 @@ def make_training(experiment: Path, steps: int = 120) -> None:
         (folder / "supernet.safetensors").write_text(phase)
         write_json(folder / "training.json", {"init": before})
         before = hash_file(folder / "supernet.safetensors")
+    (experiment / "supernet").symlink_to(PHASES[-1])
 
 
 def make_experiment(root: Path, *, budgets: dict[str, int] | None = None, backends=("cosine", "asnorm")) -> tuple:

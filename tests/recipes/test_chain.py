@@ -58,6 +58,8 @@ def test_all_stages_leave_what_they_promise(recipe, unbroken):
     table = unbroken.stdout[unbroken.stdout.index("Results on") :]
     assert all(name in table for name in (BUDGET, "largest", "minDCF", "301 frames"))
     assert (folder / "report" / "report.md").is_file()
+    card = (folder / "subnet" / BUDGET / "export" / "MODEL_CARD.md").read_text()
+    assert "Licence of the corpus: not stated" in card and "| main |" in card
     for name in ("train", "train_copies", "train_all", "dev", "test"):
         assert (recipe.folder / "data" / name / "feats.scp").is_file()
 

@@ -106,6 +106,18 @@ def test_budgets_given_replace_the_default(egs):
     assert [call[-1] for call in calls if call[0] == "score"] == ["params-900K", "largest"]
 
 
+def test_imported_subnets_are_embedded_scored_and_exported(egs):
+    model = egs.folder / "exp" / "toy" / "subnet" / "small" / "model.safetensors"
+    model.parent.mkdir(parents=True)
+    model.touch()
+    done = egs.run("--stage", "6", "--subnets", "small")
+    assert done.returncode == 0, done.stderr
+    calls = egs.calls()
+    assert [call[0] for call in calls] == ["embed", "score", "export", "report"]
+    assert {call[-1] for call in calls[:3]} == {"small"}
+    one_line(egs.run("--stage", "5", "--subnets", "small"), "--subnets is for stages 6 to 8")
+
+
 def test_trial_files_go_to_stage_0_and_their_names_to_stage_7(egs, tmp_path):
     (tmp_path / "trials_cross.txt").write_text("1 a b\n")
     done = egs.run("--trials", "trials_cross.txt", "--trials", "main", cwd=tmp_path, script="egs/toy/run.sh")

@@ -10,6 +10,7 @@ import pytest
 from helpers.experiment import PHASES, SPACE, make_experiment
 
 from etdnn.cli import main
+from etdnn.files import write_json
 from etdnn.report import drawing, measured
 from etdnn.report.collect import collect
 from etdnn.report.score_pictures import det_pictures
@@ -90,6 +91,17 @@ def test_page_shows_numbers_commands_thresholds_and_who_chose(page, experiment):
     assert "Decision thresholds, from dev" in text and "false_accept_0.01" in text
     assert all(f">{phase}<" in text for phase in PHASES)
     assert len(re.findall('class="date"', text)) == 1
+
+
+def test_exported_files_stand_in_a_table(experiment):
+    data, folder = experiment
+    rows = [{"file": "model.onnx", "form": "fbank", "precision": "fp32", "bytes": 1234567, "ms": 1.5, "cosine": 1.0,
+             "eer": 7.25, "about": "CPU time on <this> machine."},
+            {"file": "model.wave.onnx", "form": "wave", "precision": "fp32", "bytes": 2345678}]  # fmt: skip
+    write_json(folder / "subnet" / "6M" / "export" / "precisions.json", rows)
+    text = write_page(collect("toy", data, folder), data, folder / "again", date="2020-01-01").read_text()
+    for part in (">1.23<", ">1.50<", ">7.250<", ">model.wave.onnx<", "CPU time on &lt;this&gt; machine."):
+        assert part in text
 
 
 def test_pictures_lie_beside_the_page_and_stale_ones_go(page, experiment):
