@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -99,3 +101,18 @@ def test_thresholds_are_numbers(folder, capsys, value):
     with pytest.raises(SystemExit) as ended:
         main(["verify", "--model", str(folder / "model.safetensors"), "a.wav", "a.wav", "--threshold", value])
     assert ended.value.code == 2 and f"'{value}' is no finite number" in capsys.readouterr().err
+
+
+def test_help_of_no_command_imports_torch():
+    script = """
+import contextlib, io, sys
+from etdnn.cli import commands, main
+for name in commands():
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+        main([name, "--help"])
+    assert "usage" in shown.getvalue(), name
+    assert "torch" not in sys.modules, name
+main(["--help"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and "verify" in done.stdout, done.stderr
