@@ -83,10 +83,10 @@ class Product:
         self.weight, self.transposed, self.bias = weight, weight.t(), bias
         self._bf16: Callable[[Tensor], Tensor] | None = None
 
-    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, space: Workspace, out: Tensor | None = None) -> Tensor:
         """Return `out` with the result; without `out` new rows of the product's own type."""
         if x.dtype != self.dtype:
-            x = x.to(self.dtype)
+            x = space.take("operand", *x.shape, dtype=self.dtype).copy_(x)
         if self.dtype == torch.float:
             if self.bias is None:
                 return _activate(torch.mm(x, self.transposed, out=out), self.activation)
@@ -95,6 +95,10 @@ class Product:
             self._bf16 = bf16_product(self.weight, self.bias, self.activation)
         result = self._bf16(x)
         return result if out is None else out.copy_(result)
+
+    def room(self, name: str, rows: int, space: Workspace) -> Tensor | None:
+        """Return rows to write to, or None where the result comes in new rows of type bf16 that serve as they are."""
+        return space.take(name, rows, self.outputs) if self.dtype == torch.float else None
 
     def __getstate__(self) -> dict:
         """Copies make their own packed weights."""
@@ -132,18 +136,18 @@ class Layer:
         self.low = torch.where(scale >= 0, shift, -infinity).float()
         self.high = torch.where(scale >= 0, infinity, shift).float() if (scale < 0).any() else None
 
-    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, space: Workspace, out: Tensor) -> Tensor:
         """Rows (n, kernel * inputs) to `out`, rows (n, outputs)."""
-        self.product(x, out)
+        self.product(x, space, out)
         return out.clamp_min_(self.low) if self.high is None else out.clamp_(self.low, self.high)
 
 
 class Frames:
-    """The input of a wider kernel: (batch, frames, channels) in the midst of zeros, unfolded to rows."""
+    """The input of a wider kernel, (batch, frames, channels) in the midst of zeros, unfolded to rows of its type."""
 
     def __init__(self, space: Workspace, name: str, batch: int, frames: int, channels: int, layer: Layer):
-        reach = layer.reach
-        padded = space.take(f"{name} padded", batch, frames + 2 * reach, channels)
+        reach, dtype = layer.reach, layer.product.dtype
+        padded = space.take(f"{name} padded", batch, frames + 2 * reach, channels, dtype=dtype)
         self.centre = padded[:, reach : reach + frames]
         self.rows = padded.flatten(0, 1)
         self.unfolded = self.windows = None
@@ -153,7 +157,7 @@ class Frames:
             shape = (batch, frames, layer.kernel, channels)
             steps = (padded.stride(0), channels, layer.dilation * channels, 1)
             self.windows = padded.as_strided(shape, steps)
-            self.unfolded = space.take(f"{name} unfolded", *shape)
+            self.unfolded = space.take(f"{name} unfolded", *shape, dtype=dtype)
             self.rows = self.unfolded.view(batch * frames, layer.kernel * channels)
 
     def unfold(self) -> Tensor:
@@ -173,11 +177,14 @@ class FastBlock:
         self.squeeze = Product(squeeze.weight.detach(), squeeze.bias.detach(), torch.float, "relu")
         self.excite = Product(excite.weight.detach(), excite.bias.detach(), torch.float, "sigmoid")
 
-    def __call__(self, x: Tensor, total: Tensor, space: Workspace) -> Tensor:
-        """Rows (batch * frames, channels) and the running sum (batch, frames, channels) to the block's output + sum."""
+    def __call__(self, x: Tensor, total: Tensor, out: Tensor, space: Workspace) -> Tensor:
+        """Write the block's output plus `total` to `out`, which is returned, and add it to `total`.
+
+        `x` and `out` are rows (batch * frames, channels), `total` is the running sum (batch, frames, channels).
+        """
         batch, frames, channels = total.shape
         inner = self.first.product.outputs
-        hidden = self.first(x, space.take("inner", batch * frames, inner))
+        hidden = self.first(x, space, space.take("inner", batch * frames, inner))
         group = inner // RES2_SCALE
         rows, grids = hidden.split(group, 1), hidden.view(batch, frames, inner).split(group, 2)
         inputs = Frames(space, "res2", batch, frames, group, self.stages[0])
@@ -186,10 +193,12 @@ class FastBlock:
                 torch.add(grids[index], grids[index - 1], out=inputs.centre)
             else:
                 inputs.centre.copy_(grids[0])
-            stage(inputs.unfold(), rows[index])
-        y = self.last(hidden, space.take("outer", batch * frames, channels)).view(total.shape)
-        gates = self.excite(self.squeeze(y.mean(dim=1)))
-        return torch.addcmul(total, y, gates.unsqueeze(1), out=y)
+            stage(inputs.unfold(), space, rows[index])
+        exact = out if out.dtype == torch.float else space.take("outer", *out.shape)
+        y = self.last(hidden, space, exact).view(total.shape)
+        gates = self.excite(self.squeeze(y.mean(dim=1), space), space)
+        total += torch.addcmul(total, y, gates.unsqueeze(1), out=y)
+        return out if out is exact else out.copy_(exact)
 
 
 class FastPooling:
@@ -202,11 +211,11 @@ class FastPooling:
 
     def __call__(self, x: Tensor, batch: int, space: Workspace) -> Tensor:
         """Rows (batch * frames, channels) to (batch, 2 * channels): means, then deviations."""
-        hidden = self.down(x)
+        hidden = self.down(x, space, self.down.room("bottleneck", len(x), space))
         means, squares = [], []
         for up, part in zip(self.up, x.split(POOLING_CHANNELS, 1), strict=True):
             shape = (batch, len(x) // batch, part.shape[1])
-            weights = up(hidden, space.take("weights", *part.shape)).view(shape)
+            weights = up(hidden, space, space.take("weights", *part.shape)).view(shape)
             values = part.view(shape)
             if values.dtype != torch.float:
                 values = space.take("values", *shape).copy_(values)
@@ -265,12 +274,9 @@ class FastTdnn(nn.Module):
         channels, rows = self.arch.widths[0], batch * frames
         inputs = Frames(space, "stem", batch, frames, in_feats, self.stem)
         inputs.centre.copy_(x.transpose(1, 2))
-        x = self.stem(inputs.unfold(), space.take("total", rows, channels))
+        x = self.stem(inputs.unfold(), space, space.take("total", rows, channels))
         total = x.view(batch, frames, channels)
         outputs = space.take("outputs", rows, self.arch.depth * channels, dtype=self.aggregation.dtype)
         for block, output in zip(self.blocks, outputs.split(channels, 1), strict=True):
-            y = block(x, total, space)
-            x = output.copy_(y.flatten(0, 1))
-            total += y
-        own = self.aggregation.dtype != torch.float
-        return self.aggregation(outputs, None if own else space.take("aggregated", rows, self.arch.cat))
+            x = block(x, total, output, space)
+        return self.aggregation(outputs, space, self.aggregation.room("aggregated", rows, space))
