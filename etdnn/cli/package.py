@@ -19,12 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="folder of dev (calibrates int8) and test (its shortest trial list is scored)")
     parser.add_argument("--title", help="what the model was trained on; noted in the model file, for the card")
     parser.add_argument("--licence", default="", help="licence of that corpus; noted with it")
+    parser.add_argument(
+        "--reference", metavar="DIR", help="folder of another subnet with embeddings: are both comparable? (noted)"
+    )
     parser.add_argument("--json", action="store_true", help="print the files as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the folder and say what is in it."""
     import sys
+    from pathlib import Path
 
     from etdnn.deploy.package import note_corpus, package
     from etdnn.deploy.quantise import PRECISIONS
@@ -39,6 +43,13 @@ def run(args: argparse.Namespace) -> None:
     if args.title is not None:
         note_corpus(args.model, args.title, args.licence, args.data)
     stream = sys.stderr if args.json else sys.stdout
+    if args.reference:
+        if not args.data:
+            raise UsageError("--reference needs --data DIR with dev, whose trials are scored across both models")
+        from etdnn.deploy.alignment import note_alignment
+        from etdnn.deploy.model_card import show_alignment
+
+        print(show_alignment(note_alignment(args.model, args.reference, Path(args.data) / "dev")), file=stream)
     rows = package(
         args.model, args.dir, precisions=precisions, data=args.data, say=lambda text: print(text, file=stream)
     )

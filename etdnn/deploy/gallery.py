@@ -72,8 +72,8 @@ class Gallery:
         save_tensors(path, tensors, metadata)
 
     def check(self, model: Embedder, where: str | Path) -> None:
-        """Refuse a model whose embeddings live in another space than the gallery's."""
-        if self.embedding_space != model.embedding_space:
+        """Refuse a model whose embeddings live in another space than the gallery's (or that is the gallery's own)."""
+        if self.embedding_space != model.embedding_space and self.model != model.hash:
             raise UserError(
                 f"{where}: enrolled with another model (its space {self.embedding_space}, {model.name}: "
                 f"{model.embedding_space}); enrol again with this one"

@@ -52,8 +52,21 @@ def _network(metadata: Mapping[str, Any]) -> list[str]:
         f"utterance: {metadata.get('normalisation', NOT_STATED)}",
         f"Batch-norm statistics: {'of this subnet' if metadata['calibrated'] else 'NOT its own: unfit for use'}",
         *([f"Weights (hash): {metadata['weights']}"] if "weights" in metadata else []),
+        *([show_alignment(metadata["alignment"])] if metadata.get("alignment") else []),
         *([f"Supernet (hash): {metadata['supernet']}"] if "supernet" in metadata else []),
     ]
+
+
+def show_alignment(found: Mapping[str, Any] | None) -> str:
+    """Return in words what `note_alignment` found."""
+    if not found:
+        return "Galleries: this model's own (no other subnet of its supernet was compared)"
+    rates = "; ".join(
+        f"{name}: {100 * eer['across']:.2f} % across, {100 * eer['own']:.2f} and {100 * eer['reference']:.2f} % alone"
+        for name, eer in found["eer"].items()
+    )
+    shared = "shared with other subnets of this supernet that say so" if found["aligned"] else "this model's own"
+    return f"Galleries: {shared} (EER on dev with the subnet of hash {found['reference']}: {rates})"
 
 
 def _data(metadata: Mapping[str, Any]) -> str:
