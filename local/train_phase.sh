@@ -19,7 +19,8 @@ help_message="Usage: local/train_phase.sh [options] PHASE TRAIN-DATA EXPDIR
   e.g.: local/train_phase.sh --num-ranks 2 kernel data/train_all exp/paper
 Trains PHASE (a name of the training configuration) from the phase before it; makes EXPDIR/PHASE/supernet.safetensors and
 head.safetensors, and, after the configuration's last phase, EXPDIR/supernet, a link to it.
-Told to stop (SIGTERM, SIGINT), the training writes a checkpoint and ends with code 85; the same call goes on from there.
+Told to stop (SIGTERM, SIGINT), the training has 110 s to write a checkpoint and end with code 85; the same call goes on
+from there.
 On Slurm, --requeue behind 'command sbatch' in conf/slurm.conf lets a preempted training queue again and do so by itself.
 Options:
   --cmd CMD              job runner (default: $cmd)

@@ -22,6 +22,9 @@ fail() { echo "torchrun.sh: error: $1" >&2; exit 1; }
 
 if [ "${1-}" != python3 ] || [ $# -lt 2 ]; then fail "expected python3 WORD..., found '${1-nothing}' (--help)"; fi
 shift
+# seconds in which ranks told to stop may write a checkpoint (torchrun's 30 are few for a large network on CPU); below the
+# grace time that local/train_phase.sh asks of the job runner
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-110}
 if [ "$num_nodes" -eq 1 ]; then
   exec python3 -m torch.distributed.run --standalone --nproc-per-node "$num_ranks" "$@"
 fi
