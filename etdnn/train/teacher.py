@@ -30,7 +30,8 @@ class Teacher(nn.Module):
         changed = {key for key, recipe in data.utt2aug.items() if recipe.startswith("speed=")}
 
         def row(key: str) -> int:
-            while key not in embeddings.index and key in originals and key not in changed:
+            # an original may stand in utt2uniq too, for itself
+            while key not in embeddings.index and key not in changed and originals.get(key, key) != key:
                 key = originals[key]
             return embeddings.index.get(key, -1)
 

@@ -42,6 +42,14 @@ def test_copies_have_the_embedding_of_their_original_unless_at_another_speed(tra
     assert teacher(embeddings, numbers).item() == pytest.approx(expected[[0, 2]].mean().item(), rel=1e-5)
 
 
+def test_an_original_that_stands_for_itself_and_has_no_embedding_teaches_nothing(training_set, tmp_path):
+    keys = TrainingSet(training_set).reader.keys
+    write_table(training_set / "utt2uniq", {key: key.removesuffix("-noise") for key in keys})  # as combine_data.sh does
+    write_embeddings(tmp_path / "one.ark", tmp_path / "one.scp", ["s1-a-2"], np.ones((1, 4)))
+    teacher = Teacher(tmp_path / "one.scp", training_set, keys, 12, 0)
+    assert [key for key, row in zip(keys, teacher.rows, strict=True) if row >= 0] == ["s1-a-2", "s1-a-2-noise"]
+
+
 def test_subnets_learn_from_it_and_a_broken_run_follows(config, space, training_set, tmp_path, scp):
     config.write_text(config.read_text().replace("{logits: 0.5, embedding: 0.5}", "{external: 2.0}"))
     train(config, space, training_set, tmp_path / "largest", scp, "largest")
