@@ -35,11 +35,14 @@ def describe(facts: dict[str, Any], metadata: dict[str, Any]) -> Iterator[str]:
     if corpus := metadata.get("corpus"):
         yield f"corpus: {corpus['title']}; licence: {corpus.get('licence') or 'not stated'}"
     if training := metadata.get("training"):
-        yield f"training: {_short(training)}"
+        # single options of the training stand in --json
+        yield f"training: {_short({key: value for key, value in training.items() if '.' not in key})}"
     if published := metadata.get("published"):
         yield f"published with it (not measured here): {_short(published)}"
     for row in metadata.get("results") or []:
-        yield f"result: {_short(row) if isinstance(row, dict) else row}"
+        interval = f" ({row['eer_low']} to {row['eer_high']})" if row.get("eer_low") else ""
+        rates = f"EER {row['eer']} %{interval}, minDCF(0.01) {row['mindcf_0.01']}"
+        yield f"result: {row['trials']}, {row['backend']}: {rates}"
     for backend, fitted in (metadata.get("thresholds") or {}).items():
         points = ", ".join(f"{name} {point['threshold']:.4f}" for name, point in fitted["points"].items())
         yield f"thresholds ({backend}, {fitted['targets']} + {fitted['nontargets']} trials): {points}"

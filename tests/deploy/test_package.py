@@ -72,6 +72,10 @@ def test_a_folder_with_all_precisions_compared(model, data, tmp_path, capsys):
     for part in ("toy speech", "CC0", "4 speakers, 20 utterances, 1.0 h", "model.int8.onnx", "7.500 | 4.100 to 11.600"):
         assert part in card
     assert etdnn.load_model(model).hash == weights and read_subnet(model)[1]["corpus"]["licence"] == "CC0"
+    assert main(["info", str(model)]) == 0
+    shown = capsys.readouterr().out
+    assert "corpus: toy speech; licence: CC0" in shown
+    assert "result: main, cosine: EER 7.500 % (4.100 to 11.600), minDCF(0.01) 0.5656" in shown
     before = model.read_bytes()
     room.note_corpus(model, "toy speech", "CC0", data)
     assert model.read_bytes() == before
