@@ -101,6 +101,11 @@ class Journal:
         self._say(f"{self.phase} {done}/{self.total} {shown}" + (", the best so far" if best == done else ""))
         self.last_line = time.monotonic()  # not counted as training
 
+    def note(self, text: str) -> None:
+        """Say something about the phase."""
+        if self.active:
+            self._say(f"phase {self.phase} {text}")
+
     def _write(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")

@@ -61,6 +61,7 @@ class Keeper:
             state = self.checkpoints.load(int(self.best["step"]), stepper.ranks.device)
             stepper.network.load_state_dict(state["network"])
             stepper.head.load_state_dict(state["head"])
+            self.journal.note(f"ends with the weights after step {self.best['step']:.0f}, the best on dev")
             return
         steps = [step for step in self.checkpoints.steps() if step % self.regular == 0 or step == stepper.total]
         steps = steps[-average:] if average else []
@@ -68,3 +69,4 @@ class Keeper:
             stepper.network.load_state_dict(self.checkpoints.average(steps, "network"))
             stepper.head.load_state_dict(self.checkpoints.average(steps, "head"))
             write_text(directory / "averaged.txt", "".join(f"{step}\n" for step in steps))
+            self.journal.note(f"ends with the mean of the weights after steps {', '.join(map(str, steps))}")

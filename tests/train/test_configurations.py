@@ -4,6 +4,7 @@ import pytest
 
 from etdnn.features.fbank import read_fbank_conf
 from etdnn.features.plan import read_plan
+from etdnn.model.cost import arch_macs
 from etdnn.model.space import SearchSpace
 from etdnn.train.archs import drawn_archs
 from etdnn.train.optimiser import rate_factor
@@ -54,6 +55,22 @@ def test_the_published_copies_and_front_end():
     assert plan.babble.sources == [3, 7]
     options = read_fbank_conf(EGS / "voxceleb/conf/fbank_paper.conf")
     assert options.type == "efficienttdnn" and options.num_frames(48000) == 301
+
+
+@pytest.mark.parametrize("egs", ["voxceleb", "own"])
+def test_sandwich_phases_cost_what_the_phases_cost_that_they_replace(egs):
+    folder = EGS / egs / "conf"
+    space = SearchSpace.load(folder / "space.yaml")
+
+    def cost(name):
+        total = 0.0
+        for phase in load_train_settings(folder / f"{name}.yaml").phases[1:]:
+            archs = drawn_archs(phase.space(space), phase, 0)
+            drawn = [arch_macs(arch, phase.frames) for step in range(150) for arch in archs(step)]
+            total += phase.epochs * sum(drawn) / 150
+        return total
+
+    assert cost("train_sandwich") == pytest.approx(cost("train"), rel=0.05)
 
 
 def test_the_recommended_lengths_and_rates():
