@@ -91,15 +91,15 @@ class Journal:
             self.last_print = now
         self.sums, self.count, self.last_line = [0.0, 0.0, 0.0], 0, now
 
-    def measured(self, done: int, numbers: dict[str, float], best: int) -> None:
-        """Take note of what was measured on dev after `done` steps (percent), and after which step it was best."""
+    def measured(self, done: int, numbers: dict[str, float], best: int, seconds: float) -> None:
+        """Take note of what was measured on dev after `done` steps (percent), when it was best, how long it took."""
         if not self.active:
             return
         dev = {f"dev_{name}": round(value, 4) for name, value in numbers.items()}
         self._write({"phase": self.phase, "step": done, **dev, "best_step": best})
         shown = ", ".join(f"{name} {value:.2f} %" for name, value in dev.items())
         self._say(f"{self.phase} {done}/{self.total} {shown}" + (", the best so far" if best == done else ""))
-        self.last_line = time.monotonic()  # not counted as training
+        self.last_line += seconds  # not counted as training
 
     def note(self, text: str) -> None:
         """Say something about the phase."""

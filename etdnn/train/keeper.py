@@ -49,10 +49,11 @@ class Keeper:
             self.saved = time.monotonic()
 
     def _measure(self, done: int) -> None:
+        begin = time.monotonic()
         found = self.validator.measure()
         if not self.best or found["eer"] < self.best["eer"]:
             self.best = {"step": done, "eer": found["eer"]}
-        self.journal.measured(done, found, int(self.best["step"]))
+        self.journal.measured(done, found, int(self.best["step"]), time.monotonic() - begin)
 
     def finish(self, directory: Path) -> None:
         """Load the final weights into the stepper: the last, the mean of the last `average`, or the best on dev."""

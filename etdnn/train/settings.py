@@ -218,6 +218,8 @@ class FineTune:
         self.phase()
         if not 0 <= self.margin < 1.5:
             raise ValueError("finetune: margin in [0, 1.5) is needed")
+        if self.distillation.external:
+            raise ValueError("finetune: distillation.external is for phases; here the supernet can teach")
 
 
 @dataclass(frozen=True)

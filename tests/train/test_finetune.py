@@ -76,6 +76,8 @@ def test_the_largest_network_can_teach(settings, job, tmp_path):
     after, metadata = read_subnet(tmp_path / "taught/model.safetensors")
     assert metadata["finetuning"]["teacher"] == hash_file(teacher)
     assert not torch.equal(plain.stem.conv.weight, after.stem.conv.weight)
+    with pytest.raises(ValueError, match="external is for phases"):
+        FineTune(distillation=Distillation(external=1.0))
 
 
 def test_without_the_head_the_reason_is_given(settings, job, tmp_path):

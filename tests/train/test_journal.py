@@ -16,7 +16,7 @@ def keep(folder, steps=range(10, 200)):
     journal.begin(steps[0], steps[-1] + 1)
     for step in steps:
         journal.step(step, 1.0 + step, 0.5, 0.1, 0.001)
-    journal.measured(200, {"eer": 3.0, "eer_clean": 2.0, "eer_cross": 4.0}, 150)
+    journal.measured(200, {"eer": 3.0, "eer_clean": 2.0, "eer_cross": 4.0}, 150, 0.0)
     journal.end()
     return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
 
@@ -31,6 +31,21 @@ def test_lines_hold_the_mean_of_their_steps(tmp_path, capsys):
                         "best_step": 150}  # fmt: skip
     shown = capsys.readouterr().err
     assert "resumes after step 10" in shown and "dev_eer 3.00 %" in shown and "%|" not in shown, "no bar in a log"
+
+
+def test_speed_counts_neither_less_nor_more_than_the_training(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("etdnn.train.journal.time.monotonic", lambda: clock[0])
+    journal = Journal(tmp_path, "kernel", 64, active=True)
+    journal.begin(0, 1000)
+    for step in range(20):
+        clock[0] += 0.5
+        journal.step(step, 1.0, 0.5, 0.1, 0.0)
+        if step == 14:
+            clock[0] += 100
+            journal.measured(15, {"eer": 3.0}, 15, 100.0)
+    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [line["utterances_per_second"] for line in lines if "loss" in line] == [128.0, 128.0]
 
 
 def test_a_terminal_has_a_bar_with_the_time_left(tmp_path, monkeypatch):
