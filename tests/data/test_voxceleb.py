@@ -177,6 +177,43 @@ def test_m4a_is_decoded_once_and_resumed(m4a_releases, prepare, tmp_path, monkey
     assert any(line.startswith("decoding 1 m4a files") and line.endswith("23 are there") for line in said)
 
 
+def test_a_disc_without_room_is_found_before_most_is_decoded(m4a_releases, prepare, tmp_path, monkeypatch):
+    install_ffmpeg(tmp_path / "bin", monkeypatch)
+    monkeypatch.setattr("etdnn.data.decode.SAMPLE", 3)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(UserError, match=r"decoding needs \d+ KB more, 1 KB are free .--decoded on another disc"):
+        prepare(**m4a_releases)
+    assert 0 < len(list((tmp_path / "data" / "decoded").rglob("*.flac"))) <= 4
+    assert not (tmp_path / "data" / "train").exists()
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg on PATH (apt install ffmpeg)")
+def test_one_corrupt_m4a_among_200_with_the_real_ffmpeg(m4a_releases, prepare, tmp_path, data_root):
+    shutil.rmtree(tmp_path / "vox2")
+    names = []
+    for number, speaker in enumerate(("id30001", "id30003", "id30005", "id30006")):
+        source = next((data_root / "realspeech" / "wav" / speaker / "so762").iterdir())
+        for part, first, count in (("dev", 12, 50), ("test", 500, 4)):
+            folder = tmp_path / "vox2" / part / "aac" / f"id{first + number:05d}"
+            names += [folder / SESSIONS[index % 2] / f"{index + 1:05d}.m4a" for index in range(count)]
+            for name in names[-count:]:
+                name.parent.mkdir(parents=True, exist_ok=True)
+                if name == names[0] or name == names[-count]:
+                    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", source, "-c:a", "aac", name]
+                    subprocess.run(command, check=True)
+                else:
+                    shutil.copy(names[-count], name)
+    corrupt = tmp_path / "vox2/dev/aac/id00013" / SESSIONS[0] / "00003.m4a"
+    corrupt.write_bytes(corrupt.read_bytes()[:5000])
+    counts, said = prepare(jobs=2, **m4a_releases)
+    assert counts["train"] == {"utterances": 199, "speakers": 4}
+    assert sum(line.startswith(f"skipped {corrupt}: ffmpeg: ") for line in said) == 1
+    train = DataDir(tmp_path / "data" / "train")
+    entry = train.wav_scp[f"id00012-{SESSIONS[0]}-00001"]
+    assert abs(audio_info(entry).seconds - audio_info(str(names[0])).seconds) < 0.1
+
+
 def test_m4a_as_pipes(m4a_releases, prepare, tmp_path, monkeypatch):
     install_ffmpeg(tmp_path / "bin", monkeypatch)
     prepare(m4a="pipe", **m4a_releases)

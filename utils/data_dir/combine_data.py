@@ -93,7 +93,7 @@ def own_lines(source):
 def write_merged(path, parts, sources):
     """Write sorted lines that come in blocks from several places as one sorted table; return how many came from each.
 
-    Raises TableError for an id that comes twice. What is held is a block of each place.
+    Raises TableError for an utterance that comes twice. What is held is a block of each place.
     """
     held, counts, before = [[] for _ in parts], [0] * len(parts), ""
     with path.open("w", encoding="utf-8", newline="\n") as handle:
@@ -112,10 +112,11 @@ def write_merged(path, parts, sources):
                 block += lines[:cut]
                 held[number] = lines[cut:]
             block.sort()
-            ids = [line.split(" ", 1)[0] for line in block]
-            if not (before < ids[0] and is_increasing(ids)):
-                refuse_twice([before, *ids], sources)
-            before = ids[-1]
+            if path.name == "utt2spk":  # the other files are held against it at the end
+                ids = [line.split(" ", 1)[0] for line in block]
+                if not (before < ids[0] and is_increasing(ids)):
+                    refuse_twice([before, *ids], sources)
+                before = ids[-1]
             handle.write("\n".join(block) + "\n")
 
 
