@@ -20,13 +20,10 @@ name=
 subnet=
 . utils/parse_options.sh
 . utils/stamp.sh
+. local/lib/stage.sh
 
-if [ $# -ne 2 ]; then
-  echo "$help_message" >&2
-  exit 2
-fi
+expect "<supernet.torchparams> <expdir>" "$@"
 supernet=$1 expdir=$2
-fail() { echo "local/import.sh: error: $1" >&2; exit 1; }
 
 file=${subnet:-$supernet}
 file=${file##*/}
