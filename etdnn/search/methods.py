@@ -48,7 +48,7 @@ def evolve(
 def random(space: SearchSpace, objective: Callable, **options) -> SearchResult | list[SearchResult]:
     """Score random subnets that fit (depth uniform, then each dimension, as published); options as of `evolve`.
 
-    Where the budget is so tight that draws seldom fit, draws shrunk to fit make up the number.
+    Where the budget is so tight that draws seldom fit, draws shrunk to fit make up the number, as far as there are any.
     """
     return _search(_random, space, objective, **options)
 
@@ -125,13 +125,17 @@ def _evolution(genome: Genome, limits: Limits, archive: Archive, evaluations: in
 
 def _random(genome: Genome, limits: Limits, archive: Archive, evaluations: int, seed: int) -> None:
     rng = numpy_generator(seed, "random search", limits.name)
-    for attempt in range(100):
+    seldom = False
+    for _ in range(100):
+        before = archive.size
         drawn = sample_digits(genome, evaluations, rng)
-        if attempt >= 50:
+        if seldom:
             drawn = repair(genome, limits, drawn, rng)
         archive.add(drawn[limits.admits(genome.rows(drawn))], evaluations)
-        if archive.size >= min(evaluations, genome.space.count()):
+        new = archive.size - before
+        if archive.size >= min(evaluations, genome.space.count()) or (seldom and new <= evaluations // 1000):
             return
+        seldom = seldom or new <= evaluations // 50
 
 
 def _grid(genome: Genome, limits: Limits, archive: Archive, evaluations: int, seed: int) -> None:

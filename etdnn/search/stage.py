@@ -125,8 +125,9 @@ class Study:
         return rows, np.array([getattr(row, self.settings.target) for row in good])
 
     def propose(self, limits: Limits, evaluations: list[Evaluation], *, first: bool) -> tuple[list[str], int]:
-        """Return the subnets worth measuring next, and how many predictions were looked through.
+        """Return the subnets worth measuring next, and how many others were predicted.
 
+        The search begins around the best measured ones, so that in the fine space nothing of the coarse one is lost.
         Half are those of lowest predicted error, half those of lowest optimistic error (prediction less a deviation).
         The answer is kept in <folder>/proposals, for it depends on the arguments alone.
         """
@@ -142,8 +143,10 @@ class Study:
             answer = json.loads(path.read_text(encoding="utf-8"))
             return answer["archs"], answer["predicted"]
         predictor = self.fit(evaluations, keep=first)
+        measured = sorted(fitting_only(self.space, limits, evaluations), key=lambda row: getattr(row, settings.target))
+        start = [Arch.parse(row.arch) for row in measured[: settings.candidates]]
         result = METHODS[settings.method](
-            self.space, predictor, **limits.options(), evaluations=settings.evaluations, seed=self.seed
+            self.space, predictor, **limits.options(), evaluations=settings.evaluations, seed=self.seed, start=start
         )  # fmt: skip
         done = {row.arch for row in evaluations}
         rows = result.rows[: 50 * settings.candidates]
@@ -156,8 +159,15 @@ class Study:
                     break
                 if arch not in done:
                     archs[arch] = None
-        write_text(path, json.dumps({"archs": list(archs), "predicted": result.evaluations}) + "\n")
-        return list(archs), result.evaluations
+        rest = result.evaluations - self._shared(result.rows, evaluations) - len(archs)
+        write_text(path, json.dumps({"archs": list(archs), "predicted": rest}) + "\n")
+        return list(archs), rest
+
+    def _shared(self, rows: np.ndarray, evaluations: list[Evaluation]) -> int:
+        """Return how many of `rows` have been measured."""
+        genome = Genome(self.space)
+        measured = archs_to_rows((Arch.parse(row.arch) for row in evaluations), self.space)
+        return int(np.isin(genome.keys(genome.digits(rows)), genome.keys(genome.digits(measured))).sum())
 
     def search(self, budget: Budget) -> "Finding":
         """Return what was found for `budget`; raises NotMeasured with what has to be measured first."""
@@ -168,11 +178,11 @@ class Study:
         waiting = [str(arch) for arch in rivals.values() if self.space.contains(arch)]
         evaluations, predicted = list(sample), 0
         for number in range(self.settings.rounds):
-            archs, looked = self.propose(limits, evaluations, first=number == 0)
+            archs, predicted = self.propose(limits, evaluations, first=number == 0)
             known = {row.arch for row in evaluations}
             fresh = self.measured(dict.fromkeys([*waiting, *archs]))
             evaluations += [row for row in fresh if row.arch not in known]
-            waiting, predicted = [], looked - len(archs)
+            waiting = []
         known = {row.arch for row in evaluations}
         evaluations += [row for row in self.measured(waiting) if row.arch not in known]
         finalists, predictor = self._finalists(limits, evaluations)

@@ -20,6 +20,13 @@ def bench(repository, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.parametrize("name", ["cost", "finetune_ranking", "predictor", "ranking", "search"])
+def test_help_says_how_it_is_called(bench, capsys, name):
+    with pytest.raises(SystemExit) as ended:
+        bench(name, "--help")
+    assert ended.value.code == 0 and f"python3 bench/{name}.py" in capsys.readouterr().out
+
+
 def test_cost_prints_a_ratio_to_the_loop(bench):
     out = bench("cost", "--archs", "5000", "--loop", "1")
     assert "loop over modules" in out and " x" in out
