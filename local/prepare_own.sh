@@ -11,6 +11,7 @@ Options:
   --corpus DIR           folder SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,opus,mp3,m4a} (needed)
   --split FILE           table with columns id, set (train, dev, test), maybe gender, age_group [drawn]
   --trials FILE          trial list over the test speakers; repeatable [drawn]
+  --enrol FILE           names enrolled with several files each, for the trials of the same name; repeatable [none]
   --dev-speakers N       speakers cut from train for dev [a tenth, 20 to 120]
   --test-speakers N      test speakers without --split and --trials [a tenth, 20 to 120]
   --musan DIR            noises in MUSAN's form: noise, music, speech [synthetic noises]
@@ -27,6 +28,7 @@ Options:
   corpus=
   split=
   trials=()
+  enrol=()
   dev_speakers=
   test_speakers=
   musan=
@@ -53,6 +55,9 @@ add_folders folder_state musan rirs
 [ -z "$split" ] || add_file --split "$split"
 for name in "${trials[@]}"; do
   [ -z "$name" ] || add_file --trials "$name"
+done
+for name in "${enrol[@]}"; do
+  [ -z "$name" ] || add_file --enrol "$name"
 done
 add_values dev_speakers test_speakers allow_missing
 prepare_data prepare-own "$corpus"

@@ -16,12 +16,13 @@ EGS=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 
 TITLE="own recordings"
 PREPARE=prepare_own.sh
-PREPARE_OPTIONS=(corpus split trials dev_speakers test_speakers musan rirs min_seconds allow_missing)
-PREPARE_PATHS=(corpus split musan rirs)
+PREPARE_OPTIONS=(corpus split trials enrol dev_speakers test_speakers musan rirs min_seconds allow_missing)
+PREPARE_PATHS=(corpus split enrol musan rirs)
 PREPARE_HELP="\
   --corpus DIR          folder SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,mp3,m4a} (needed)
   --split FILE          table with columns id, set (train, dev, test), maybe gender, age_group [drawn]
   --dev-speakers N      speakers cut from train for dev [a tenth, 20 to 120]
+  --enrol FILE          names enrolled with several files, lines 'NAME FILE...': enrol_x.txt goes with trials_x.txt
   --test-speakers N     test speakers without --split and --trials [a tenth, 20 to 120]
   --musan DIR           noises in MUSAN's form: noise, music, speech [synthetic noises]
   --rirs DIR            room impulse responses [synthetic rooms]
@@ -35,6 +36,7 @@ defaults() {
   DEFAULT_MACS_BUDGET="45M 90M"
   corpus=
   split=
+  enrol=()
   dev_speakers=
   test_speakers=
   musan=

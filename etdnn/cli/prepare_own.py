@@ -15,6 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trials", metavar="FILE", action="append", default=[], help="trial list over the test speakers (repeatable)"
     )
+    parser.add_argument(
+        "--enrol", metavar="FILE", action="append", default=[], help="enrol_NAME.txt, lines 'NAME FILE...', for the "
+        "trials of that name (repeatable)",
+    )  # fmt: skip
     parser.add_argument("--dev-speakers", type=int, metavar="N", help="speakers cut from train [a tenth, 20 to 120]")
     parser.add_argument("--test-speakers", type=int, metavar="N", help="test speakers without --split and --trials")
     parser.add_argument("--musan", metavar="DIR", help="noises in MUSAN's form: noise, music, speech [synthetic]")
@@ -34,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
         args.data,
         split=args.split,
         trials=args.trials,
+        enrol=args.enrol,
         dev_speakers=args.dev_speakers,
         test_speakers=args.test_speakers,
         musan=args.musan,

@@ -1,13 +1,15 @@
 """Data directories from a folder of one's own recordings."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from etdnn.data.audio import ffmpeg_program
 from etdnn.data.corpus import Utterance, id_of_path, measure, safe_name, scan_corpus, write_set
+from etdnn.data.datadir import write_table
 from etdnn.data.devset import make_dev_lists
+from etdnn.data.enrolments import check_enrolments, read_enrolments
 from etdnn.data.noises import prepare_noises, read_noises
 from etdnn.data.outputs import building
 from etdnn.data.split import SETS, Split, cut_speakers, read_split, write_split
@@ -23,6 +25,7 @@ def prepare_own(
     *,
     split: str | Path | None = None,
     trials: Sequence[str | Path] = (),
+    enrol: Sequence[str | Path] = (),
     dev_speakers: int | None = None,
     test_speakers: int | None = None,
     musan: str | Path | None = None,
@@ -37,9 +40,10 @@ def prepare_own(
 
     `split` is a table of speakers (see `read_split`); without it test are the speakers of `trials`, or drawn. Dev
     speakers are cut from train where the table names none. `trials` are lists over test (entries are ids, or paths
-    below `corpus`); without, trials_main is drawn. Dev gets trials_clean and trials_cross. `musan` and `rirs`: see
-    `prepare_noises`. Returns set -> counts. A failure leaves what an earlier run made. UserError for everything that
-    the corpus, the table or the lists get wrong.
+    below `corpus`); without, trials_main is drawn. `enrol` are lists of names enrolled with several utterances each,
+    for the trials of the same name (enrol_x.txt for trials_x.txt). Dev gets trials_clean and trials_cross. `musan` and
+    `rirs`: see `prepare_noises`. Returns set -> counts. A failure leaves what an earlier run made. UserError for
+    everything that the corpus, the table or the lists get wrong.
     """
     out = Path(out)
     root = _wav_level(Path(corpus).absolute())
@@ -51,15 +55,29 @@ def prepare_own(
     if any(utterance.path.lower().endswith(".m4a") for utterance in utterances):
         ffmpeg_program()
     lists = {trials_name(path): read_trials(path).renamed(id_of_path) for path in unique_names(trials)}
+    models = {trials_name(path, "enrol"): read_enrolments(path) for path in enrol}
+    alone = models.keys() - lists.keys()
+    if alone:
+        raise UserError(f"enrolment {min(alone)}: no trial list of that name is given (trials_{min(alone)}.txt)")
     chosen = choose_sets(
-        utterances, split, lists, dev_speakers=dev_speakers, test_speakers=test_speakers, seed=seed, say=say
+        utterances,
+        split,
+        lists,
+        [key for names in models.values() for ids in names.values() for key in ids],
+        dev_speakers=dev_speakers,
+        test_speakers=test_speakers,
+        seed=seed,
+        say=say,
     )
     utterances, seconds = measure(utterances, jobs=jobs, min_seconds=min_seconds, report=out, say=say)
     members = {name: [u for u in utterances if chosen.sets.get(u.speaker) == name] for name in SETS}
     if not lists:
         lists = {"main": _drawn_trials(members["test"], chosen.group, seed)}
     for name, listed in lists.items():
-        lists[name] = check_trials(listed, name, members, allow_missing=allow_missing, say=say)
+        enrolled = models.get(name, {})
+        lists[name] = check_trials(listed, name, members, enrolled, allow_missing=allow_missing, say=say)
+        if enrolled:
+            check_enrolments(enrolled, name, lists[name], members)
 
     with building(out) as work:
         prepare_noises(
@@ -72,6 +90,9 @@ def prepare_own(
             say=say,
         )
         write_sets(work, members, seconds, chosen, lists, seed=seed, say=say)
+        for name, enrolled in models.items():
+            write_table(work / "test" / f"enrol_{name}", {key: " ".join(ids) for key, ids in enrolled.items()})
+            say(f"test/enrol_{name}: {len(enrolled)} names enrolled with {sum(map(len, enrolled.values()))} utterances")
     return {
         name: {"utterances": len(rows), "speakers": len({u.speaker for u in rows})} for name, rows in members.items()
     }
@@ -81,6 +102,7 @@ def choose_sets(
     utterances: Iterable[Utterance],
     table: str | Path | None,
     lists: Mapping[str, Trials],
+    enrolled: Iterable[str] = (),
     *,
     dev_speakers: int | None,
     test_speakers: int | None,
@@ -99,7 +121,8 @@ def choose_sets(
     split.sets = {speaker: name for speaker, name in split.sets.items() if speaker in speakers}
     if not table:
         of = {utterance.id: utterance.speaker for utterance in utterances}
-        named = {of[entry] for listed in lists.values() for entry in {*listed.enrol, *listed.test} if entry in of}
+        entries = {entry for listed in lists.values() for entry in (*listed.enrol, *listed.test)}.union(enrolled)
+        named = {of[entry] for entry in entries if entry in of}
         test = named if lists else cut_speakers(speakers, test_speakers, seed=seed, purpose="test")
         split.sets = {speaker: "test" if speaker in test else "train" for speaker in speakers}
     if not split.of("dev"):
@@ -119,6 +142,7 @@ def check_trials(
     trials: Trials,
     name: str,
     members: Mapping[str, Sequence[Utterance]],
+    enrolled: Collection[str] = (),
     *,
     allow_missing: bool,
     say: Callable[[str], None],
@@ -127,7 +151,7 @@ def check_trials(
 
     UserError that counts the missing entries and lists five, and that names entries of train or dev speakers.
     """
-    known = {utterance.id for utterance in members["test"]}
+    known = {utterance.id for utterance in members["test"]}.union(enrolled)
     entries = {*trials.enrol, *trials.test}
     for other in ("train", "dev"):
         leaked = entries & {utterance.id for utterance in members[other]}
@@ -193,10 +217,13 @@ def set_counts(utterances: Sequence[Utterance]) -> dict[str, int]:
     return {"utterances": len(utterances), "speakers": len({utterance.speaker for utterance in utterances})}
 
 
-def trials_name(path: str | Path) -> str:
-    """Return NAME of trials_NAME for a trial file: its stem without a leading `trials_`; `main` for trials.txt."""
+def trials_name(path: str | Path, kind: str = "trials") -> str:
+    """Return NAME of trials_NAME for a trial file: its stem without a leading `trials_`; `main` for trials.txt.
+
+    With `kind` enrol the same for enrol_NAME.
+    """
     stem = Path(path).stem
-    return "main" if stem == "trials" else safe_name(stem.removeprefix("trials_"))
+    return "main" if stem == kind else safe_name(stem.removeprefix(f"{kind}_"))
 
 
 def unique_names(trials: Sequence[str | Path]) -> Sequence[str | Path]:

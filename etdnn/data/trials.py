@@ -46,14 +46,14 @@ def read_trials(path: str | Path) -> Trials:
     lines = read_lines(path)
     if not lines:
         raise UserError(f"{path}: no trials in it")
-    first = _columns(lines[0])
+    first = split_columns(lines[0])
     kaldi = len(first) == 3 and first[2] in _KALDI
     labels, place = (_KALDI, 2) if kaldi else (_VOXCELEB, 0)
     enrol: list[str] = []
     test: list[str] = []
     target = np.zeros(len(lines), bool)
     for number, line in enumerate(lines):
-        columns = _columns(line)
+        columns = split_columns(line)
         if len(columns) != 3 or columns[place] not in labels:
             form = "'enrol test target|nontarget'" if kaldi else "'1|0 enrol test' or 'enrol test target|nontarget'"
             raise UserError(f"{path}:{number + 1}: expected {form}, found {line[:80]!r}")
@@ -196,5 +196,6 @@ def _nontargets(
     return taken
 
 
-def _columns(line: str) -> list[str]:
+def split_columns(line: str) -> list[str]:
+    """Return the columns of a line: between tabs where it has any (names with spaces), else between blanks."""
     return [column.strip() for column in line.split("\t")] if "\t" in line else line.split()

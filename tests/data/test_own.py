@@ -313,3 +313,32 @@ def test_real_recordings(data_root, tmp_path):
     assert len(dev.trials("clean")) > 5000 and len(dev.trials("cross")) > 5000
     assert not any("noisy" in session for session in DataDir(tmp_path / "d/train").utt2session.values())
     assert len(scan_corpus(source / "wav")) == 4600
+
+
+def test_names_enrolled_with_several_files(recordings, noises, tmp_path):
+    files = [path.relative_to(recordings) for path in sorted(recordings.glob("*/*/*.wav"))]
+    first, second, other = ([path for path in files if path.parts[0] == f"spk{number:02d}"] for number in (0, 1, 2))
+    names = {"anna": first[:2], "bert": second[:3]}
+    rows = [("1", "anna", first[3]), ("0", "anna", other[0]), ("1", "bert", second[3]), ("0", "bert", first[3])]
+    (tmp_path / "trials_x.txt").write_text("".join(f"{label} {name} {path}\n" for label, name, path in rows))
+    lines = [f"{name} {' '.join(map(str, paths))}\n" for name, paths in names.items()]
+    (tmp_path / "enrol_x.txt").write_text("".join(lines))
+    options = {"trials": [tmp_path / "trials_x.txt"], "enrol": [tmp_path / "enrol_x.txt"], "dev_speakers": 3, **noises}
+    prepare_own(recordings, tmp_path / "data", **options)
+    test = DataDir(tmp_path / "data" / "test")
+    assert {name: len(ids) for name, ids in test.enrolments("x").items()} == {"anna": 2, "bert": 3}
+    assert set(test.utt2spk.values()) == {"spk00", "spk01", "spk02"}
+    assert test.trials("x").enrol == ["anna", "anna", "bert", "bert"]
+    for text, said in [
+        (lines[0], "trials x: 1 of 5 entries are not in test, e.g. bert"),
+        (lines[0] + lines[0], "enrol_x.txt:2: 'anna' is enrolled twice"),
+        ("anna\n" + lines[1], "enrol_x.txt:1: expected NAME UTTERANCE..., found 'anna'"),
+        (f"anna {first[0]} {second[0]}\n" + lines[1], "'anna' has utterances of several speakers"),
+        (f"anna {first[0]} nowhere\n" + lines[1], "1 utterances are not in test, e.g. nowhere"),
+    ]:
+        (tmp_path / "enrol_x.txt").write_text(text)
+        with pytest.raises(UserError, match=said):
+            prepare_own(recordings, tmp_path / "other", **options)
+    (tmp_path / "enrol_x.txt").rename(tmp_path / "enrol_y.txt")
+    with pytest.raises(UserError, match="enrolment y: no trial list of that name"):
+        prepare_own(recordings, tmp_path / "other", **(options | {"enrol": [tmp_path / "enrol_y.txt"]}))
