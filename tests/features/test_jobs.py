@@ -243,3 +243,10 @@ def _part_with_limit(corpus: Path, prefix: Path) -> None:
     except UserError as error:
         os._exit(17 if "File too large" in str(error) else 1)
     os._exit(0)
+
+
+def test_segments_are_refused_before_features_of_whole_recordings_are_made(corpus, tmp_path):
+    (corpus / "segments").write_text("a-1 recording 0 1\n")
+    with pytest.raises(UserError, match="segments: parts of recordings are not read"):
+        part(corpus, tmp_path / "segmented")
+    assert not (tmp_path / "segmented.ark").exists()
