@@ -241,9 +241,9 @@ class Comparison:
         return 100 * eer(scores[trials.target], scores[~trials.target])
 
     def matrices(self, seeds: list[int]) -> str:
-        """Return the table of EER of the first trial list by subnet of enrolment and of test, for both strategies."""
+        """Return the table of EER by subnet of enrolment and of test, for both strategies; of list `main`, or the first."""
         folder = DataDir(self.data / "test")
-        name = folder.trial_names()[0]
+        name = "main" if "main" in folder.trial_names() else folder.trial_names()[0]
         row = {key: number for number, key in enumerate(FeatureReader(folder.path / "feats.scp").keys)}
         sizes = list(self.plan.archs)
         lines = [f"| EER {name}, %: enrolment by | {' | '.join(f'test by {size}' for size in sizes)} |"]
