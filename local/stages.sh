@@ -82,7 +82,6 @@ Options (dashes or underscores; default in brackets):
   --memory-budget LIST  peak activation memory of 3 s, one or several: \"4MB\"
   --phase NAME          search the supernet as this phase left it [the last phase]
   --subnets LIST        stages 6 to 8: these folders of $expdir/subnet (local/import.sh makes some), not the budgets
-  --finetune true       train each derived subnet on, as section finetune of the training configuration says [$finetune]
   --calibration-crops N training crops on which stage 5 measures batch norm, at most one per utterance [$calibration_crops]
   --finetune true       train each derived subnet on, as section finetune of the training configuration says [$finetune]
   --trials LIST         a trial list (repeatable): by file, stage 0 takes it in where the corpus leaves that to the user;

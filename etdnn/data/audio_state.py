@@ -27,7 +27,7 @@ def audio_state(directory: str | Path) -> str:
     for path in (Path(directory) / "wav.scp", Path(directory) / "augment.scp"):
         if path.name == "wav.scp" or path.is_file():
             with _opened(path) as lines:
-                entries |= dict.fromkeys(line.partition(" ")[2].strip() for line in lines)
+                entries |= dict.fromkeys("".join(line.split(None, 1)[1:]).strip() for line in lines)
     paths = iter(dict.fromkeys(file for entry in entries for file in _files(entry)))
     digest = hashlib.sha256()
     chunks = iter(lambda: list(islice(paths, _CHUNK)), [])

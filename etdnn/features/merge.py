@@ -17,7 +17,7 @@ from etdnn.features.jobs import PartFiles, is_done
 from etdnn.files import atomic_path, size_text
 
 _LEAST_SHARE = 0.95
-_UTTERANCE_TABLES = ("wav.scp", "utt2spk", "utt2session", "utt2dur", "utt2aug", "utt2uniq")
+_UTTERANCE_TABLES = ("wav.scp", "utt2session", "utt2dur", "utt2aug", "utt2uniq")
 _BYTES_PER_UTTERANCE = 200  # header, key, and the lines of scp and utt2num_frames, twice
 _HEADROOM = 1.05
 
@@ -54,10 +54,10 @@ def merge_parts(
         say(check_features([part.named("scp") for part in parts if part.named("scp").stat().st_size], check))
     (data / "feats.scp").unlink(missing_ok=True)
     if missing:
+        if trials_too:  # first: broken off, the utterances are still there to tell which trials go
+            drop_trials(data, set(missing), say)
         drop_utterances(data, set(missing))
         say(f"{data}: dropped {len(missing)} utterances whose audio is bad, e.g. {missing[0]}")
-        if trials_too:
-            drop_trials(data, set(missing), say)
     _concatenate([part.named("utt2num_frames") for part in parts], data / "utt2num_frames")
     with atomic_path(data / "frontend.json") as temporary:
         temporary.write_text(fronts.pop(), encoding="utf-8")
@@ -88,16 +88,21 @@ def check_features(scps: Sequence[Path], number: int = 200) -> str:
 
 
 def drop_utterances(data: Path, drop: set[str]) -> None:
-    """Take utterances out of every table of a data directory; each table is replaced at once."""
+    """Take utterances out of every table of a data directory; each table is replaced at once.
+
+    utt2spk comes last: broken off, it still tells the next call which utterances go.
+    """
     for name in _UTTERANCE_TABLES:
         path = data / name
         if path.is_file():
             write_table(path, {key: value for key, value in read_table(path).items() if key not in drop})
-    speakers = speaker_to_utterances(read_table(data / "utt2spk"))
+    utt2spk = {key: value for key, value in read_table(data / "utt2spk").items() if key not in drop}
+    speakers = speaker_to_utterances(utt2spk)
     write_table(data / "spk2utt", {speaker: " ".join(keys) for speaker, keys in speakers.items()})
     if (data / "spk2gender").is_file():
         genders = read_table(data / "spk2gender")
         write_table(data / "spk2gender", {key: value for key, value in genders.items() if key in speakers})
+    write_table(data / "utt2spk", utt2spk)
 
 
 def drop_trials(data: Path, drop: set[str], say: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ _UNITS = {"": 0, "K": 3, "M": 6, "G": 9, "T": 12}
 _SECONDS = {"s": 0, "ms": -3, "us": -6}
 _COUNT = re.compile(r"(\d+)(?:\.(\d*))?(?:[eE]\+?(\d{1,2}))?\s*([KMGT]?)", re.IGNORECASE)
 _TIME = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us)")
-_BYTES = re.compile(r"(\d+(?:\.\d*)?)\s*([KMG]?)(i?)B", re.IGNORECASE)
+_BYTES = re.compile(r"(\d+(?:\.\d*)?)\s*([KMGT]?)(i?)B", re.IGNORECASE)
 KINDS = ("macs", "params", "latency", "memory")
 EXAMPLES = {"macs": "204M 571M", "params": "500K 2M", "latency": "8ms", "memory": "4MB"}
 """What a budget of each kind looks like, for help texts."""

@@ -48,7 +48,10 @@ class Checkpoints:
             raise UserError(f"{path}: damaged checkpoint ({reason}); remove it to go on from the one before") from None
 
     def prune(self, keep: int, regular: int, average: int, also: set[int]) -> None:
-        """Keep the newest `keep` checkpoints, the newest `average` on multiples of `regular` steps, and `also`."""
+        """Keep the newest `keep` checkpoints, the newest `average` on multiples of `regular` steps, and `also`.
+
+        What a killed run left half written goes too; one process at a time writes here.
+        """
         steps = self.steps()
         kept = (
             also
@@ -58,6 +61,8 @@ class Checkpoints:
         for step in steps:
             if step not in kept:
                 self.path(step).unlink()
+        for broken in self.directory.glob(".step-*.pt.tmp*"):
+            broken.unlink()
 
     def average(self, steps: list[int], part: str) -> dict[str, torch.Tensor]:
         """Return the mean of tensors `part` ("network" or "head") over the checkpoints of `steps`."""

@@ -38,6 +38,13 @@ def test_changes_of_audio_are_seen(tmp_path, audio, name, seen, change):
     assert (audio_state(tmp_path / "data") != before) == seen
 
 
+def test_a_tab_may_stand_behind_the_id(tmp_path, audio):
+    path = tmp_path / "data/wav.scp"
+    blanks = audio_state(tmp_path / "data")
+    path.write_text("".join("\t".join(line.split(" ", 1)) for line in path.read_text().splitlines(keepends=True)))
+    assert audio_state(tmp_path / "data") == blanks
+
+
 def test_fractions_of_seconds_and_the_folder_do_not_count(tmp_path, audio, capsys):
     before = audio_state(tmp_path / "data")
     os.utime(audio["a"], ns=(10**18 + 5, 10**18 + 999))

@@ -11,7 +11,7 @@ import soundfile
 from etdnn.cli import main
 from etdnn.data.ark import FeatureReader
 from etdnn.data.audio import read_audio
-from etdnn.data.datadir import DataDir, read_table, write_data_dir
+from etdnn.data.datadir import DataDir, read_table, write_data_dir, write_table
 from etdnn.errors import UserError
 from etdnn.features.augment import apply_recipe, parse_recipe
 from etdnn.features.fbank import FbankOptions, compute_fbank
@@ -142,6 +142,27 @@ def test_dev_trials_of_dropped_utterances_go_and_others_stay(corpus, tmp_path):
     merge_parts(corpus, [tmp_path / "fbank.1"], say=said.append, trials_too=True)
     assert (corpus / "trials_clean").read_text().splitlines() == [lines[0], lines[2]]
     assert any("dropped 1 of 3 trials" in line for line in said)
+
+
+@pytest.mark.parametrize("table", ["wav.scp", "utt2dur", "spk2utt", "spk2gender", "utt2spk"])
+def test_a_merge_broken_off_while_dropping_is_made_good_by_the_next(corpus, tmp_path, monkeypatch, table):
+    spoiled = spoil(corpus, 1)[0]
+    good = [key for key in read_table(corpus / "utt2spk") if key != spoiled][:2]
+    (corpus / "trials_clean").write_text(f"{good[0]} {good[1]} target\n{good[0]} {spoiled} nontarget\n")
+    (corpus / "spk2gender").write_text("s0 m\ns1 f\ns2 m\n")
+    part(corpus, tmp_path / "fbank.1")
+
+    def write(path, rows):
+        if path.name == table:
+            raise KeyboardInterrupt
+        write_table(path, rows)
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr("etdnn.features.merge.write_table", write)
+        merge_parts(corpus, [tmp_path / "fbank.1"], say=quiet, trials_too=True)
+    merge_parts(corpus, [tmp_path / "fbank.1"], say=quiet, trials_too=True)
+    DataDir(corpus).validate(feats=True)
+    assert (corpus / "trials_clean").read_text().splitlines() == [f"{good[0]} {good[1]} target"]
 
 
 def test_features_for_under_95_percent_stop_and_change_nothing(corpus, tmp_path):

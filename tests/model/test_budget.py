@@ -75,7 +75,7 @@ def test_latency_is_strict():
 
 
 @pytest.mark.parametrize(
-    "forms", [("4MB", "4000KB", "4mb", "4.0 MB"), ("2.5KiB", "2560B", "2.56KB"), ("300B", "0.3KB")]
+    "forms", [("4MB", "4000KB", "4mb", "4.0 MB"), ("2.5KiB", "2560B", "2.56KB"), ("300B", "0.3KB"), ("2TB", "2000GB")]
 )
 def test_forms_of_one_memory_share_limit_and_name(forms):
     budgets = {Budget.parse(form, "memory") for form in forms}

@@ -88,6 +88,10 @@ def test_killed_inside_a_checkpoint_write(config, space, training_set, tmp_path,
     checkpoints = Checkpoints(tmp_path / "killed/largest/checkpoints")
     assert len(checkpoints.steps()) == 1, "the half-written file has no name that counts"
     checkpoints.load(checkpoints.steps()[0], torch.device("cpu"))
+    assert any(path.name.startswith(".step-") for path in checkpoints.directory.iterdir())
     work()
+    assert not any(path.name.startswith(".") for path in checkpoints.directory.iterdir()), (
+        "nothing is left to fill discs"
+    )
     names = [folder / "largest/supernet.safetensors" for folder in (unbroken[0], tmp_path / "killed")]
     assert hash_file(names[0]) == hash_file(names[1])

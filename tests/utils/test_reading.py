@@ -58,6 +58,14 @@ def test_a_cut_off_file_is_refused(tmp_path, block):
     assert reading.read_table(tmp_path / "utt2spk") == ([], [])
 
 
+def test_lines_too_many_are_found_wherever_a_block_ends(tmp_path, block):
+    write_data_dir(tmp_path / "a", {"s01": 3})
+    with (tmp_path / "a/utt2dur").open("a") as handle:
+        handle.write("s02 1.0\n")
+    with pytest.raises(reading.TableError, match="utt2dur:4: s02 is not in utt2spk"):
+        validate_data_dir.main([str(tmp_path / "a")])
+
+
 def test_merging_in_blocks(tmp_path, block, capsys):
     write_data_dir(tmp_path / "a", {"s01": 9, "s03": 5})
     write_data_dir(tmp_path / "b", {"s02": 8, "s04": 1})

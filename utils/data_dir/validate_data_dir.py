@@ -113,6 +113,7 @@ def check_utterances(directory, name, ids, known):
                 number, key = next((number, key) for number, key in enumerate(found, first) if key not in known)
                 raise TableError(f"{path}:{number}: {key} is not in utt2spk")
         elif found != ids[place : place + len(found)]:
+            place = -1
             break
         place += len(found)
         if name in ("utt2dur", "utt2num_frames"):
