@@ -113,6 +113,7 @@ embed() {
 }
 
 mapfile -t rows < <(published_rows)
+[ -n "$models" ] || [ ${#rows[@]} -gt 0 ] || fail "$published: no models in it"
 for name in $models; do
   printf '%s\n' "${rows[@]%% *}" | grep -qxF -- "$name" || fail "--models $name: not in $published" 2
 done

@@ -9,6 +9,7 @@ from etdnn.data.datadir import read_lines
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
 
+LIST = "vox1_O_cleaned"
 COLUMNS = ("model", "arch", "supernet", "subnet", "eer", "mindcf", "asnorm_eer", "asnorm_mindcf")
 
 
@@ -48,6 +49,8 @@ def read_published(path: str | Path) -> list[Published]:
     rows = list(csv.reader((line for _, line in lines), delimiter="\t"))
     if not rows or tuple(rows[0]) != COLUMNS:
         raise UserError(f"{path}: its header is not {' '.join(COLUMNS)} (tabs between)")
+    if len(rows) == 1:
+        raise UserError(f"{path}: no models below its header, so nothing to compare with")
     result = []
     for (number, _), row in zip(lines[1:], rows[1:], strict=True):
         try:
@@ -65,9 +68,9 @@ def compare(
 ) -> list[Comparison]:
     """Return a line per published model and back-end of `tolerances` (points of EER); `results` are results.tsv's rows.
 
-    A model's budget in `results` is its name.
+    A model's budget in `results` is its name. Other lists than Vox1-O in `results` do not count.
     """
-    measured = {(row["budget"], row["backend"]): row for row in results}
+    measured = {(row["budget"], row["backend"]): row for row in results if row["trials"] == LIST}
     lines = []
     for one in published:
         for backend, tolerance in tolerances.items():

@@ -11,6 +11,7 @@ from helpers.parity import SUBNET, SUPERNET
 from helpers.recipe import REPOSITORY
 from helpers.voxceleb import write_lists, write_release
 
+from etdnn.cli import main
 from etdnn.deploy.published_results import Published, compare, read_published, show_comparison
 from etdnn.model.arch import Arch
 from etdnn.model.budget import show_count
@@ -108,11 +109,20 @@ def test_weights_of_another_arch_are_refused(look_alike, tmp_path):
 def test_tolerances_and_absent_results():
     published = Published("base", ARCH, "", "", {"cosine": (1.14, 0.1), "asnorm": (0.94, 0.1)})
     row = {"budget": "base", "backend": "cosine", "arch": ARCH, "eer": "1.170", "mindcf_0.01": "0.11"}
+    row["trials"] = "vox1_O_cleaned"
     tolerances = {"cosine": 0.03, "asnorm": 0.1}
     assert [line.passed for line in compare([published], [row], tolerances)] == [True, False]
     assert not compare([published], [row | {"eer": "1.171"}], {"cosine": 0.03})[0].passed
+    elsewhere = compare([published], [row | {"trials": "vox1_E_cleaned"}], {"cosine": 0.03})
+    assert not elsewhere[0].passed and "none" in show_comparison(elsewhere)
     other = compare([published], [row | {"arch": "2-16-16-16-1-1-1-24"}], {"cosine": 0.03})
     assert not other[0].passed and "FAIL (arch 2-16-16-16-1-1-1-24" in show_comparison(other)
+
+
+def test_a_table_without_models_does_not_pass(tmp_path, capsys):
+    (tmp_path / "p.tsv").write_text(f"# made up\n{HEADER}")
+    assert main(["compare-published", "--published", str(tmp_path / "p.tsv"), str(tmp_path / "results.tsv")]) == 1
+    assert "p.tsv: no models below its header" in capsys.readouterr().err
 
 
 def test_the_real_table_is_the_published_one():
