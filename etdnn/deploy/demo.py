@@ -3,6 +3,7 @@
 Everything is computed in the browser: the server, whichever it is, hands out these files and takes none.
 """
 
+import itertools
 import json
 import re
 import shutil
@@ -181,8 +182,8 @@ def page_names(models: Sequence[str | Path]) -> list[str]:
             folder = path.parent if path.parent.name != "export" else path.parent.parent
             name = folder.name + name.removeprefix("model")
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "model"
-        same = sum(1 for earlier in names if earlier == name or re.fullmatch(re.escape(name) + r"-\d+", earlier))
-        names.append(f"{name}-{same + 1}" if same else name)
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        names.append(next(one for one in itertools.chain([name], numbered) if one not in names))
     return names
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from etdnn.errors import UsageError, UserError
 
 HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")
 PORT = 8642
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
@@ -32,6 +33,15 @@ class _Files(SimpleHTTPRequestHandler):
         ".wasm": "application/wasm",
         "": "application/octet-stream",
     }
+
+    def parse_request(self):
+        """Refuse other names than this machine's own: a site whose name leads here could read the models otherwise."""
+        if not super().parse_request():
+            return False
+        name = self.headers.get("Host", "").partition(":")[0].lower()
+        if name not in NAMES:
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "the page is served on this machine only")
+        return name in NAMES
 
     def end_headers(self):
         """Add the policy; the next start may have other models under the same names, so nothing is kept."""

@@ -30,9 +30,11 @@ def server(tmp_path):
         thread.join()
 
 
-def ask(server, path: str, method: str = "GET", body: str | None = None) -> http.client.HTTPResponse:
+def ask(
+    server, path: str, method: str = "GET", body: str | None = None, headers: dict | None = None
+) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
-    connection.request(method, path, body)
+    connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
     answer.text = answer.read().decode()
     connection.close()
@@ -65,6 +67,15 @@ def test_the_server_gives_nothing_else_and_takes_nothing(server):
     assert ask(server, "/new", "PUT", "voice").status == 501
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:1", 200), ("localhost:9000", 200), ("LOCALHOST", 200), ("evil.example:80", 421), ("", 421)],
+)
+def test_only_names_of_this_machine_are_answered(server, host, status):
+    answer = ask(server, "/models.json", headers={"Host": host})
+    assert answer.status == status and (answer.text == "content") == (status == 200)
+
+
 def test_the_page_has_the_servers_policy():
     html = (Path(demo.__file__).parent / "web" / "index.html").read_text()
     assert re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1] + "; frame-ancestors 'none'" == POLICY
@@ -79,6 +90,7 @@ def test_names():
         "20M/export/model.wave.int8.onnx",
     ]
     assert demo.page_names(models) == ["20M", "a_b", "a_b-2", "20M-2", "20M.int8"]
+    assert demo.page_names(["a-2.onnx", "x/a.onnx", "y/a.onnx", "z/a.onnx"]) == ["a-2", "a", "a-3", "a-4"]
 
 
 def test_experiments_are_listed_by_size(tmp_path):
