@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from etdnn.data.datadir import DataDir
+from etdnn.errors import UserError
 from etdnn.model.checkpoint import read_subnet, save_subnet
 from etdnn.scoring.cosine import cosine_scores, index_trials, length_normalise
 from etdnn.scoring.embeddings import Embeddings, read_embeddings, weights_hash
@@ -19,7 +20,7 @@ def note_alignment(model: str | Path, reference: str | Path, dev: str | Path) ->
     Both are model.safetensors with embeddings/dev.scp beside (stages 5 and 6). On every list, enrolment by one and test
     by the other may not raise the EER above `ALLOWED` times the worse of the two alone. Then the model file says
     `embedding_space`: the supernet's hash, and galleries take all models that say the same. Returns what was found and
-    written as `alignment`, None where the models are not of one supernet.
+    written as `alignment`, None where the models are not of one supernet. UserError where dev has no lists.
     """
     model, other = Path(model), Path(reference) / "model.safetensors"
     net, metadata = read_subnet(model)
@@ -28,6 +29,8 @@ def note_alignment(model: str | Path, reference: str | Path, dev: str | Path) ->
         return None
     own, theirs = (read_embeddings(path.parent / "embeddings" / "dev.scp") for path in (model, other))
     data = DataDir(dev)
+    if not data.trial_names():
+        raise UserError(f"{dev}: no trials_NAME in it, so nothing to measure on; stage 0 makes trial lists")
     lists = {name: across(data, name, own, theirs) for name in data.trial_names()}
     aligned = all(rates["across"] <= ALLOWED * max(rates["own"], rates["reference"]) for rates in lists.values())
     found = {"reference": weights_hash(anchor), "aligned": aligned, "eer": lists}

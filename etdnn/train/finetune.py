@@ -166,6 +166,8 @@ def _save(net: Tdnn, metadata: dict, identity: dict, job: FineTuneJob) -> None:
         noise=calibration_noise(job.calibration, reader.keys, metadata),
     )
     reestimate(net.eval(), batches)
+    # what was measured of the embeddings before is not so of these
+    kept = {key: value for key, value in metadata.items() if key not in ("embedding_space", "alignment")}
     changed = {
         "calibration": {**crops, "hash": calibration_hash(batches)},
         "weights": weights_hash(net),
@@ -173,4 +175,4 @@ def _save(net: Tdnn, metadata: dict, identity: dict, job: FineTuneJob) -> None:
         "results": [],
         "thresholds": {},
     }
-    save_subnet(job.out, net, {**metadata, **changed})
+    save_subnet(job.out, net, {**kept, **changed})

@@ -80,3 +80,11 @@ def test_across_is_the_worse_of_both_ways(subnets):
     alone = across(data, "clean", own, Embeddings(own.ids, own.matrix))
     assert alone["across"] == alone["own"] == alone["reference"] == found["own"]
     assert json.dumps(found)
+
+
+def test_nothing_is_aligned_that_was_not_measured(subnets):
+    for path in (subnets / "data" / "dev").glob("trials_*"):
+        path.unlink()
+    with pytest.raises(UserError, match="no trials_NAME in it"):
+        note_alignment(subnets / "far/model.safetensors", subnets / "largest", subnets / "data/dev")
+    assert "embedding_space" not in read_subnet(subnets / "far/model.safetensors")[1]

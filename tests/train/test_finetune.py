@@ -38,11 +38,14 @@ def settings(config):
 
 
 def test_weights_move_arch_and_front_end_stay(settings, job):
+    net, metadata = read_subnet(job.model)
+    save_subnet(job.model, net, {**metadata, "alignment": {"aligned": True}, "embedding_space": "supernet abc"})
     finetune(settings, job)
     before, old = read_subnet(job.model)
     after, new = read_subnet(job.out)
     assert after.arch == before.arch and after.calibrated and new["frontend"] == old["frontend"]
     assert new["finetuning"]["settings.finetune.margin"] == 0.3
+    assert not new.keys() & {"alignment", "embedding_space"}, "measured on the weights before"
     assert not torch.equal(before.stem.conv.weight, after.stem.conv.weight)
     assert torch.allclose(before.stem.conv.weight, after.stem.conv.weight, atol=0.05)
 
