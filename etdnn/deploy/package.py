@@ -1,6 +1,5 @@
 """A folder with everything of one model that travels: ONNX files, an example, the model card."""
 
-import json
 import shutil
 import statistics
 import time
@@ -21,7 +20,7 @@ from etdnn.deploy.quantise import layer_table, turned
 from etdnn.deploy.runtime import Embedder, load_model
 from etdnn.embed.extract import check_frontend
 from etdnn.errors import UserError
-from etdnn.files import write_text
+from etdnn.files import write_json, write_text
 from etdnn.model.checkpoint import read_subnet, save_subnet
 from etdnn.model.latency import machine_name
 from etdnn.scoring.backends import Scorer
@@ -87,8 +86,10 @@ def package(
         else:
             features = calibration_features(Path(data) / "dev", model) if "int8" in precisions and data else []
             rows = _write_files(model, new, precisions, features, say)
+            if not rows:
+                raise UserError(f"{folder}: left as it was: no precision of {', '.join(precisions)} is fit to be kept")
             rows = measure(new, rows, model, data)
-            write_text(new / "precisions.json", json.dumps(rows, indent=1) + "\n")
+            write_json(new / "precisions.json", rows)
             shutil.copyfile(EXAMPLE, new / "example.py")
         write_text(new / "MODEL_CARD.md", model_card(model.metadata, rows))
     return rows

@@ -100,6 +100,9 @@ def test_a_precision_that_harms_is_left_out(model, data, tmp_path, capsys, monke
     assert main(["package", str(model), str(out), "--precisions", "fp32 int8", "--data", str(data)]) == 0
     assert "int8: left out: int8 needs at least 16 utterances for calibration, got 6" in capsys.readouterr().out
     assert {path.name for path in out.glob("*.onnx")} == {"model.onnx", "model.wave.onnx"}
+    assert main(["package", str(model), str(out), "--precisions", "int8", "--data", str(data)]) == 1
+    assert f"{out}: left as it was: no precision of int8 is fit" in capsys.readouterr().err
+    assert (out / "model.onnx").is_file()
 
 
 def test_a_failure_keeps_the_folder(model, data, tmp_path, capsys):
