@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> None:
 
     from etdnn.errors import UsageError
 
-    if args.model and (args.space or args.measured):
-        raise UsageError("give either a model file, or --space or --measured for a table")
+    if args.model and (args.space or args.measured or args.out or args.bundle or args.check):
+        raise UsageError("a model file is measured by itself: no --space, --measured, --out, --bundle or --check")
     if args.model:
         _show_speed(args)
         return

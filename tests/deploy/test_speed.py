@@ -42,7 +42,8 @@ def test_command_shows_the_speed_of_a_model(tmp_path, capsys):
     "arguments, message",
     [
         ((), "give a model, or --space with --out"),
-        (("MODEL", "--space", "paper_coarse"), "give either a model file, or --space"),
+        (("MODEL", "--space", "paper_coarse"), "a model file is measured by itself"),
+        (("MODEL", "--out", "table.json"), "a model file is measured by itself"),
         (("--space", "paper_coarse"), "give a model, or --space with --out"),
         (("MODEL", "--device", "cuda"), "measured on the CPU"),
         (("absent.safetensors",), "no such model file"),
