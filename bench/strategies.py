@@ -241,7 +241,7 @@ class Comparison:
         return 100 * eer(scores[trials.target], scores[~trials.target])
 
     def matrices(self, seeds: list[int]) -> str:
-        """Return the table of EER (list `main`, or the first) by subnet of enrolment and of test, for both strategies."""
+        """Return the table of EER (list `main`, or the first) by subnet of enrolment and of test."""
         folder = DataDir(self.data / "test")
         name = "main" if "main" in folder.trial_names() else folder.trial_names()[0]
         row = {key: number for number, key in enumerate(FeatureReader(folder.path / "feats.scp").keys)}
