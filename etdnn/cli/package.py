@@ -14,7 +14,7 @@ import json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", help="model file of stage 5 or of etdnn import")
-    parser.add_argument("dir", help="folder to write; an earlier one is replaced when the new one is complete")
+    parser.add_argument("dir", help="folder to write; an earlier package in it is replaced at the end")
     parser.add_argument("--precisions", default="fp32", help="of fp32, fp16, int8 (default fp32)")
     parser.add_argument("--data", help="folder of dev (calibrates int8) and test (its shortest trial list is scored)")
     parser.add_argument("--title", help="what the model was trained on; noted in the model file, for the card")

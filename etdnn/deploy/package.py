@@ -1,5 +1,6 @@
 """A folder with everything of one model that travels: ONNX files, an example, the model card."""
 
+import re
 import shutil
 import statistics
 import time
@@ -32,6 +33,10 @@ EXAMPLE = Path(__file__).with_name("onnx_example.py")  # not imported: it needs 
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 CALIBRATION_UTTERANCES = 64
 CALIBRATION_FRAMES = 400
+MADE = re.compile(
+    r"model(\.wave)?(\.fp16|\.int8)?\.onnx|example\.py|MODEL_CARD\.md|precisions\.json|int8_layers\.txt"
+)
+"""Names of the files of a package."""
 SETS = ("train", "dev", "test")
 ROUNDS = 15
 
@@ -74,9 +79,11 @@ def package(
     """Write FOLDER anew: model[.wave][.fp16|.int8].onnx, example.py, MODEL_CARD.md, precisions.json; return the files.
 
     `data` holds dev (calibrates int8) and test, on whose shortest trial list all precisions are compared. Without the
-    extra `onnx` only the card is written, and a line says so. An earlier folder stays until the new one is complete.
+    extra `onnx` only the card is written, and a line says so. An earlier package stays until the new one is complete;
+    UserError for a folder that holds anything else.
     """
-    model, folder = load_model(model_path), Path(folder)
+    model, folder = load_model(model_path), Path(folder).resolve()
+    check_folder(folder)
     rows: list[dict[str, Any]] = []
     with building(folder.parent) as work:
         new = work / folder.name
@@ -93,6 +100,16 @@ def package(
             shutil.copyfile(EXAMPLE, new / "example.py")
         write_text(new / "MODEL_CARD.md", model_card(model.metadata, rows))
     return rows
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse (UserError) to put a package in the place of other files."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file; name a folder")
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    other = next((name for name in there if not MADE.fullmatch(name)), None)
+    if other is not None:
+        raise UserError(f"{folder}: holds {other}, which is no part of a package; name a new or an empty folder")
 
 
 def _write_files(

@@ -52,7 +52,7 @@ def test_a_folder_with_all_precisions_compared(model, data, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     out = tmp_path / "export"
     out.mkdir()
-    (out / "old").touch()
+    (out / "model.fp16.onnx").write_text("of an earlier package")
     weights = etdnn.load_model(model).hash
     arguments = ["package", str(model), str(out), "--precisions", "fp32 fp16 int8", "--data", str(data)]
     assert main([*arguments, "--title", "toy speech", "--licence", "CC0", "--json"]) == 0
@@ -113,6 +113,17 @@ def test_a_failure_keeps_the_folder(model, data, tmp_path, capsys):
     assert main(["package", str(model), str(tmp_path / "export"), "--data", str(data)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert (tmp_path / "export" / "MODEL_CARD.md").read_text() == "old"
+
+
+def test_a_folder_of_other_files_is_not_replaced(model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "notes").write_text("mine")
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    for folder, said in ((str(tmp_path), "holds "), (".", "holds "), ("notes", "a file; name a folder")):
+        assert main(["package", str(model), folder]) == 1
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(
