@@ -91,7 +91,8 @@ def score_model(
     ]
     supernets = {hash_file(path) for path in Path(results).parent.glob("*/supernet.safetensors")}
     written = [row for row in update_results(results, rows, supernets) if row["budget"] == budget]
-    save_subnet(model, net, {**metadata, "thresholds": fitted, "results": written})
+    own = {name: one for name, one in (metadata.get("thresholds") or {}).items() if name == "own"}  # etdnn calibrate
+    save_subnet(model, net, {**metadata, "thresholds": fitted | own, "results": written})
     return written
 
 

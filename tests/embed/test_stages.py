@@ -195,6 +195,11 @@ def test_scores_results_and_metadata(base, embedded, capsys):
     assert score(base, embedded) == 0  # a second time: the same bytes, nothing doubled
     assert (embedded / "results.tsv").read_bytes() == results
     assert (embedded / "model.safetensors").read_bytes() == before
+    net, metadata = read_subnet(embedded / "model.safetensors")
+    own = {**metadata["thresholds"]["cosine"], "from": "own recordings"}
+    save_subnet(embedded / "model.safetensors", net, {**metadata, "thresholds": {**metadata["thresholds"], "own": own}})
+    assert score(base, embedded) == 0
+    assert read_subnet(embedded / "model.safetensors")[1]["thresholds"]["own"] == own, "a user's own stay"
 
 
 def test_the_test_set_has_no_say_in_thresholds(base, embedded, tmp_path):
