@@ -33,9 +33,7 @@ EXAMPLE = Path(__file__).with_name("onnx_example.py")  # not imported: it needs 
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 CALIBRATION_UTTERANCES = 64
 CALIBRATION_FRAMES = 400
-MADE = re.compile(
-    r"model(\.wave)?(\.fp16|\.int8)?\.onnx|example\.py|MODEL_CARD\.md|precisions\.json|int8_layers\.txt"
-)
+MADE = re.compile(r"model(\.wave)?(\.fp16|\.int8)?\.onnx|example\.py|MODEL_CARD\.md|precisions\.json|int8_layers\.txt")
 """Names of the files of a package."""
 SETS = ("train", "dev", "test")
 ROUNDS = 15
