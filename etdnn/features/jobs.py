@@ -81,9 +81,7 @@ def make_part(
     """
     files, started = PartFiles(prefix), time.monotonic()
     if (data / "segments").is_file():
-        raise UserError(
-            f"{data}/segments: parts of recordings are not read; cut them to a file an utterance first"
-        )
+        raise UserError(f"{data}/segments: parts of recordings are not read; cut them to a file an utterance first")
     inputs = {name: hash_file(data / name) for name in ("wav.scp", "utt2aug", "augment.scp") if (data / name).is_file()}
     stamp = {"version": _VERSION, "frontend": options.key, "compression": compression, "seed": seed, "inputs": inputs}
     stamp["audio"] = audio_state(data)

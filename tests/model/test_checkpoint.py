@@ -121,7 +121,7 @@ def test_damaged_and_foreign_files(subnet, tmp_path):
     save_file({"x": torch.zeros(2)}, path, metadata={"etdnn": "{"})
     refused(path, "not a readable safetensors file")
     refused(tmp_path / "absent.safetensors", "no such model file")
-    refused(tmp_path, "no such model file")
+    refused(tmp_path, "a folder, not a model file")
 
 
 def test_a_failed_write_keeps_the_old_file(subnet, monkeypatch):
