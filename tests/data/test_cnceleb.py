@@ -227,3 +227,9 @@ def test_stage_0_of_the_egs(original, noises, tmp_path, repository):
     assert "up to date" in call("--dev-speakers=4").stdout
     for path in (repository / "egs" / "cnceleb" / "conf").iterdir():
         assert path.resolve().is_file(), path
+
+
+def test_configurations_are_those_of_voxceleb(repository):
+    conf = repository / "egs" / "cnceleb" / "conf"
+    assert all(path.readlink() == Path("../../voxceleb/conf", path.name) for path in conf.iterdir())
+    assert (conf / "train.yaml").is_file()
