@@ -39,7 +39,8 @@ KEPT_BYTES = 1 << 26
 def accelerate(net: Tdnn, precision: str = "fp32") -> "FastTdnn":
     """Return a module that computes what `net` does in eval mode, (batch, in_feats, frames) to (batch, embedding).
 
-    fp32: equal to 1e-5 of the embedding's values; bf16: cosine above 0.9999. Weights are copied to the CPU, later
+    fp32: equal to 1e-5 of the embedding's values, to 1e-4 where nothing moves in the input (a lasting tone: deviations
+    over time are then rounding errors in either order); bf16: cosine above 0.9999. Weights are copied to the CPU, later
     changes of `net` do not count. UserError for an unknown precision and for an uncalibrated net.
     """
     if precision not in PRECISIONS:
