@@ -52,6 +52,12 @@ def test_lengths_from_below_the_dilated_kernels_to_ten_seconds(frames):
     assert_equal(*both(scrambled(Tdnn(Arch.parse(DEEP))), torch.randn(1, 80, frames)))
 
 
+def test_an_input_without_movement_gives_the_same_direction_still():
+    found, expected = both(random_net("2-256-256-256-3-3-3-400"), 8 * torch.randn(1, 80, 1).expand(1, 80, 1000))
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert torch.cosine_similarity(found, expected) > 0.99999
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_batches_and_strided_input(batch):
     net = scrambled(Tdnn(Arch.parse("1-16-24-3-5-40")))
