@@ -49,7 +49,8 @@ supernet=$expdir/${phase:-supernet}/supernet.safetensors
 [ -f "$supernet" ] || fail "$supernet is missing; stages 2 and 3 (local/train_phase.sh) make it"
 train=$(trained_on "$data")
 need_features "$train"
-inputs=("$supernet" "$train/feats.scp" "$train/frontend.json")
+mapfile -t inputs < <(feature_inputs "$train" "$data/train_noise")
+inputs+=("$supernet")
 arch=largest
 if [ "$budget" != largest ]; then
   arch=$expdir/search/$budget/arch.txt

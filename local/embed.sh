@@ -33,11 +33,9 @@ data=$1 expdir=$2 budget=$3
 dir=$expdir/subnet/$budget
 out=$dir/embeddings
 [ -f "$dir/.derive.stamp" ] || fail "$dir/model.safetensors is missing or unfinished; stage 5 (local/derive.sh) makes it"
-inputs=("$dir/.derive.stamp")
-for name in test dev train; do
-  need_features "$data/$name"
-  inputs+=("$data/$name/feats.scp" "$data/$name/frontend.json")
-done
+need_features "$data/test" "$data/dev" "$data/train"
+mapfile -t inputs < <(feature_inputs "$data/test" "$data/dev" "$data/train")
+inputs+=("$dir/.derive.stamp")
 
 options="embed cohort=$cohort cohort_size=$cohort_size seed=$seed"
 if [ "$force" = false ] && [ -f "$out/test.scp" ] && [ -f "$out/dev.scp" ] && [ -f "$out/cohort.scp" ] &&

@@ -53,12 +53,12 @@ copies_stamp() {
   "$1" "$data/.copies.stamp" "seed $seed" "$augment_config" "${inputs[@]}"
 }
 
-# set_stamp COMMAND DIR [AUDIO]: the stamp of one directory's features; its audio is that of now or the state AUDIO
+# set_stamp COMMAND DIR [AUDIO] [FILE]: the stamp of one directory's features; its audio is that of now or the state AUDIO
 set_stamp() {
   local audio=${3:-}
   [ -n "$audio" ] || audio=$(python3 -m etdnn audio-state "$2") || fail "the audio of $2 cannot be looked at"
   mapfile -t inputs < <(tables "$2" wav.scp utt2spk utt2aug augment.scp)
-  "$1" "$2/.feats.stamp" "frontend $key compression $compression seed $seed folder $featdir"$'\n'"audio $audio" \
+  "$1" "$2/${4:-.feats.stamp}" "frontend $key compression $compression seed $seed folder $featdir"$'\n'"audio $audio" \
     "${inputs[@]}"
 }
 
@@ -108,7 +108,7 @@ make_features() {
   fi
   claim "$folder" "$dir"
   # the arks are about to change: no list may point into them
-  rm -f "$dir/.feats.stamp" "$dir/feats.scp" "$dir/utt2num_frames" "$dir/frontend.json"
+  rm -f "$dir/.feats.stamp" "$dir/.feats.made" "$dir/feats.scp" "$dir/utt2num_frames" "$dir/frontend.json"
   parts=$(utils/split_data.sh --per-utt "$dir" "$nj")
   mkdir -p "$folder/log"
   rm -f "$folder"/log/make_fbank.*.log
@@ -128,7 +128,10 @@ make_features() {
   local options=(--check "$check")
   [ "$dir" != "$data/dev" ] || options+=(--drop-trials) # dev lists are ours, test lists are not
   python3 -m etdnn merge-features "${options[@]}" "$dir" "${prefixes[@]}"
-  set_stamp stamp_write "$dir"
+  # .feats.made stays as it is when other audio is accepted: later stages know by it whether features are the same,
+  # for the lines of feats.scp are, whatever the arks hold
+  set_stamp stamp_write "$dir" "" .feats.made
+  cp "$dir/.feats.made" "$dir/.feats.stamp"
   rm -rf "$dir/split${parts}utt"
   remove_other_parts "$folder" "$parts"
 }
@@ -169,11 +172,15 @@ list_sets() {
 
 # combine_train DIR...: train_all of train and its copies
 combine_train() {
+  local made
+  mapfile -t made < <(for dir in "$@"; do tables "$dir" .feats.made; done)
   mapfile -t inputs < <(for dir in "$@"; do tables "$dir" feats.scp utt2spk utt2num_frames frontend.json utt2aug; done)
+  inputs+=("${made[@]}")
   if [ "$force" = true ] || [ ! -f "$data/train_all/feats.scp" ] ||
     ! stamp_current "$data/train_all/.combine.stamp" "combine $*" "${inputs[@]}"; then
     rm -f "$data/train_all/.combine.stamp"
     utils/combine_data.sh "$data/train_all" "$@"
+    [ ${#made[@]} -eq 0 ] || cat "${made[@]}" >"$data/train_all/.feats.made"
     stamp_write "$data/train_all/.combine.stamp" "combine $*" "${inputs[@]}"
   fi
   echo "$0: $data/train_all: $(wc -l <"$data/train_all/utt2spk") utterances of $(wc -l <"$data/train_all/spk2utt") speakers"

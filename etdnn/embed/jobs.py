@@ -99,7 +99,7 @@ def extract_job(
     share = list(ids)[len(ids) * (job - 1) // jobs : len(ids) * job // jobs]
     provenance = {
         "model": weights_hash(net),
-        "features": hash_file(data.path / "feats.scp"),
+        "features": _features_hash(data.path),
         "normalisation": metadata["normalisation"],
         "ids": hash_text("\n".join(share)),
         "count": len(share),
@@ -144,6 +144,13 @@ def join_jobs(out: str | Path, jobs: int) -> int:
         if number.isdigit() and int(number) > jobs:  # of an earlier run with more jobs
             old.unlink()
     return len(lines)
+
+
+def _features_hash(directory: Path) -> str:
+    """Return a hash of where the features are and of what stage 1 made them of, if it did."""
+    made = directory / ".feats.made"
+    listed = hash_file(directory / "feats.scp")
+    return hash_text(listed + hash_file(made)) if made.is_file() else listed
 
 
 def _read_note(path: Path) -> dict[str, Any] | None:

@@ -182,7 +182,7 @@ def identity_of(
 
 def table_hashes(directory: Path) -> dict[str, str]:
     """Return the hashes of the tables that say what the features were made of."""
-    names = ("feats.scp", "utt2num_frames", "utt2uniq", "utt2aug", "augment.scp")
+    names = ("feats.scp", ".feats.made", "utt2num_frames", "utt2uniq", "utt2aug", "augment.scp")
     return {name: hash_file(directory / name) for name in names if (directory / name).is_file()}
 
 
@@ -191,7 +191,8 @@ def noise_hashes(data: TrainingSet, directory: Path) -> dict[str, str]:
     if data.noises is None:
         return {}
     folder = noise_directory(directory)
-    return {name: hash_file(folder / name) for name in ("feats.scp", "utt2spk")}
+    names = ("feats.scp", ".feats.made", "utt2spk")
+    return {name: hash_file(folder / name) for name in names if (folder / name).is_file()}
 
 
 def read_frontend(directory: Path) -> dict[str, Any]:

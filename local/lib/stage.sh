@@ -22,6 +22,14 @@ need_features() {
   done
 }
 
+# feature_inputs DIR...: the files that tell features from others, for stamps
+feature_inputs() {
+  local dir name
+  for dir in "$@"; do
+    for name in feats.scp frontend.json .feats.made; do [ ! -f "$dir/$name" ] || echo "$dir/$name"; done
+  done
+}
+
 # trained_on DATA: the directory on which batch norm is measured: what was trained on, copies included (statistics of
 # clean speech alone serve noisy speech badly)
 trained_on() {

@@ -289,6 +289,25 @@ def test_scripts_run_skip_and_redo(egs, repository):
     assert read_subnet(egs / "exp/subnet/1M/model.safetensors")[1]["thresholds"]
 
 
+def test_features_of_other_audio_are_seen(egs, base, repository):
+    (egs / "data").unlink()
+    shutil.copytree(base / "data", egs / "data")
+    for script, *options in STAGES[:2]:
+        assert shell(egs, repository, script, *options, "data", "exp", "1M").returncode == 0
+    (egs / "data/test/.feats.made").write_text("option audio of another day\n")
+    assert "up to date" in shell(egs, repository, *STAGES[0], "data", "exp", "1M").stdout
+    assert "up to date" not in shell(egs, repository, *STAGES[1], "data", "exp", "1M").stdout
+    logs = {path.name[:-6]: path.read_text() for path in (egs / "exp/subnet/1M/embeddings/log").glob("*.1.log")}
+    assert {name: "there already" in text for name, text in logs.items()} == {
+        "test": False,
+        "dev": True,
+        "cohort": True,
+    }
+    (egs / "data/train_noise").mkdir()
+    (egs / "data/train_noise/feats.scp").write_text("n ark:1\n")
+    assert "up to date" not in shell(egs, repository, *STAGES[0], "data", "exp", "1M").stdout
+
+
 def test_scripts_name_the_stage_that_is_missing(egs, repository):
     for script, stage in (("embed", "stage 5"), ("score", "stage 6")):
         done = shell(egs, repository, script, "data", "exp", "1M")

@@ -100,12 +100,14 @@ def test_killed_stage_goes_on_and_jobs_do_not_matter(egs, repository):
 
     third = stage(egs, repository, "--nj", "2")
     assert third.returncode == 0 and "jobs, logs in" not in third.stdout
+    made = (egs / "data/train_all/.feats.made").read_bytes()
     os.utime(egs / "audio/train00-00.wav", (1e9, 1e9))
     accepted = stage(egs, repository, "--nj", "2", "--accept-audio", "true")
     assert accepted.returncode == 0 and "jobs, logs in" not in accepted.stdout
     assert "audio of data/train has other sizes or times than when its features were made; accepted" in accepted.stdout
     third = stage(egs, repository, "--nj", "2")
     assert third.returncode == 0 and "other sizes" not in third.stdout and "jobs, logs in" not in third.stdout
+    assert (egs / "data/train_all/.feats.made").read_bytes() == made, "what is accepted costs nothing later"
 
     shutil.rmtree(egs / "data/dev")
     fourth = stage(egs, repository, "--nj", "1", "--force", "true")
@@ -118,6 +120,7 @@ def test_new_audio_under_an_old_path_is_noticed(egs, repository):
     first = stage(egs, repository, "--nj", "2")
     assert first.returncode == 0, first.stderr
     before = features(egs)
+    lists = {name: (egs / "data/train_all" / name).read_bytes() for name in ("feats.scp", ".feats.made")}
     path = egs / "audio/train00-02.wav"
     soundfile.write(path, np.random.default_rng(9).normal(0, 0.1, 8000), 16000)
     os.utime(path, (2e9, 2e9))
@@ -128,6 +131,8 @@ def test_new_audio_under_an_old_path_is_noticed(egs, repository):
     after = features(egs)
     changed = {key for key in before if before[key] != after[key]}
     assert changed == {key for key in before if "train00-02" in key} and len(changed) == 3
+    assert (egs / "data/train_all/feats.scp").read_bytes() == lists["feats.scp"], "which does not tell"
+    assert (egs / "data/train_all/.feats.made").read_bytes() != lists[".feats.made"], "by which later stages see it"
     log = next(egs.glob("fbank/*/train/log/make_fbank.2.log")).read_text()
     assert "done before with the same inputs (20 utterances)" in log, "only the part that holds it is made again"
 
