@@ -19,7 +19,8 @@ def note_alignment(model: str | Path, reference: str | Path, dev: str | Path) ->
 
     Both are model.safetensors with embeddings/dev.scp beside (stages 5 and 6). On every list, enrolment by one and test
     by the other may not raise the EER above `ALLOWED` times the worse of the two alone. Then the model file says
-    `embedding_space`: the supernet's hash, and galleries take all models that say the same. Returns what was found and
+    `embedding_space`: the reference's hash, as the reference itself says, and galleries take all models that
+    say the same. Not the supernet's: another reference (fine-tuned, say) is another space. Returns what was found and
     written as `alignment`, None where the models are not of one supernet. UserError where dev has no lists.
     """
     model, other = Path(model), Path(reference) / "model.safetensors"
@@ -36,7 +37,7 @@ def note_alignment(model: str | Path, reference: str | Path, dev: str | Path) ->
     found = {"reference": weights_hash(anchor), "aligned": aligned, "eer": lists}
     written = {key: value for key, value in metadata.items() if key != "embedding_space"} | {"alignment": found}
     if aligned:
-        written["embedding_space"] = f"supernet {metadata['supernet']}"
+        written["embedding_space"] = found["reference"]
     if written != metadata:
         save_subnet(model, net, written)
     return found

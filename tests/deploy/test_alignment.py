@@ -53,6 +53,17 @@ def test_models_that_understand_each_other_share_galleries(subnets):
     assert "shared with other subnets" in model_card(near.metadata) and "this model's own" in model_card(far.metadata)
 
 
+def test_another_reference_is_another_space(subnets):
+    dev, near = subnets / "data" / "dev", subnets / "near" / "model.safetensors"
+    note_alignment(near, subnets / "largest", dev)
+    gallery = Gallery.empty(etdnn.load_model(near))
+    gallery.check(etdnn.load_model(subnets / "largest" / "model.safetensors"), "people")
+    save_model(subnets / "largest" / "model.safetensors", seed=7, supernet="abc")  # fine-tuned, say
+    note_alignment(subnets / "largest" / "model.safetensors", subnets / "largest", dev)
+    with pytest.raises(UserError, match="enrolled with another model"):
+        gallery.check(etdnn.load_model(subnets / "largest" / "model.safetensors"), "people")
+
+
 def test_noting_twice_changes_nothing_and_old_galleries_stay_readable(subnets):
     path = subnets / "near" / "model.safetensors"
     gallery = Gallery.empty(etdnn.load_model(path))
