@@ -60,6 +60,7 @@ fi
 
 options="derive crops=$crops frames=$frames seed=$seed"
 derived=$model
+derivation=("$options" "${inputs[@]}")
 head=$(dirname "$supernet")/head.safetensors
 if [ "$finetune" = true ]; then
   [ -f "$head" ] || fail "$head is missing; fine-tuning needs the head of the phase that the supernet comes from"
@@ -75,10 +76,16 @@ fi
 # the model file also carries what stage 7 found out about it, so that stage has to write it again
 rm -f "$dir/.derive.stamp" "$dir/.score.stamp"
 mkdir -p "$dir/log"
-$cmd "$dir/log/derive.log" python3 -m etdnn derive --supernet "$supernet" --arch "$arch" --data "$train" \
-  --crops "$crops" --frames "$frames" --seed "$seed" --device "$device" --out "$derived"
-grep -F "$derived" "$dir/log/derive.log" | tail -n 1
+# a fine-tuning goes on only from the bytes that it began with, which another machine might not make again
+if [ "$finetune" = false ] || [ "$force" = true ] || [ ! -f "$derived" ] ||
+  ! stamp_current "$dir/.derived.stamp" "${derivation[@]}"; then
+  rm -f "$dir/.derived.stamp"
+  $cmd "$dir/log/derive.log" python3 -m etdnn derive --supernet "$supernet" --arch "$arch" --data "$train" \
+    --crops "$crops" --frames "$frames" --seed "$seed" --device "$device" --out "$derived"
+  grep -F "$derived" "$dir/log/derive.log" | tail -n 1
+fi
 if [ "$finetune" = true ]; then
+  stamp_write "$dir/.derived.stamp" "${derivation[@]}"
   launcher=(python3)
   [ "$num_ranks" -eq 1 ] || launcher=(utils/torchrun.sh --num-ranks "$num_ranks" python3)
   export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see local/train_phase.sh

@@ -1,4 +1,8 @@
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -96,3 +100,30 @@ def test_speed_copies_keep_their_classes_but_are_not_visited(training_set):
     assert data.speakers == speakers and data.items == 36
     seen = {data.reader.keys[number] for step in range(6) for number in data.draw(0, "p", step, 6, 30)[0]}
     assert len(seen) == 36 and not seen & set(fast)
+
+
+def test_stage_5_goes_on_from_the_subnet_that_it_began_with(config, space, training_set, tmp_path, repository):
+    job = PhaseJob(training_set, tmp_path / "largest", None, 0, "cpu")
+    train_phase(load_train_settings(config), "largest", space, job)
+    config.write_text(config.read_text() + "finetune: {epochs: 1, crop: 0.4}\n")
+    for name in ("local", "utils"):
+        (tmp_path / name).symlink_to(repository / name)
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets/train_all").symlink_to(training_set)
+    environment = {**os.environ, "PYTHONPATH": str(repository), "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    words = ["--phase", "largest", "--frames", "30", "--finetune", "true", "--train-config", str(config)]
+
+    def stage():
+        call = ["bash", "local/derive.sh", *words, "sets", ".", "largest"]
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    stage()
+    folder = tmp_path / "subnet/largest"
+    first, began = hash_file(folder / "model.safetensors"), (folder / "derived.safetensors").stat().st_mtime_ns
+    for left in (folder / "model.safetensors", folder / ".derive.stamp"):  # as if killed before the end
+        left.unlink()
+    stage()
+    assert hash_file(folder / "model.safetensors") == first
+    assert (folder / "derived.safetensors").stat().st_mtime_ns == began
