@@ -60,14 +60,14 @@ class Keeper:
         average, stepper = self.settings.average, self.stepper
         if self.settings.validation.take_best and self.best:
             state = self.checkpoints.load(int(self.best["step"]), stepper.ranks.device)
-            stepper.network.load_state_dict(state["network"])
-            stepper.head.load_state_dict(state["head"])
+            for name, module in stepper.modules.items():
+                module.load_state_dict(state[name])
             self.journal.note(f"ends with the weights after step {self.best['step']:.0f}, the best on dev")
             return
         steps = [step for step in self.checkpoints.steps() if step % self.regular == 0 or step == stepper.total]
         steps = steps[-average:] if average else []
         if len(steps) > 1:
-            stepper.network.load_state_dict(self.checkpoints.average(steps, "network"))
-            stepper.head.load_state_dict(self.checkpoints.average(steps, "head"))
+            for name, module in stepper.modules.items():
+                module.load_state_dict(self.checkpoints.average(steps, name))
             write_text(directory / "averaged.txt", "".join(f"{step}\n" for step in steps))
             self.journal.note(f"ends with the mean of the weights after steps {', '.join(map(str, steps))}")

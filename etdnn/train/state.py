@@ -65,7 +65,7 @@ class Checkpoints:
             broken.unlink()
 
     def average(self, steps: list[int], part: str) -> dict[str, torch.Tensor]:
-        """Return the mean of tensors `part` ("network" or "head") over the checkpoints of `steps`."""
+        """Return the mean of tensors `part` ("network", "head", "teacher") over the checkpoints of `steps`."""
         total: dict[str, torch.Tensor] = {}
         for step in steps:
             for name, tensor in self.load(step, torch.device("cpu"))[part].items():

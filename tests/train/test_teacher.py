@@ -5,10 +5,12 @@ import torch
 from etdnn.data.datadir import DataDir, write_table
 from etdnn.errors import UserError
 from etdnn.files import hash_file
+from etdnn.model.checkpoint import read_tensors
 from etdnn.scoring.embeddings import write_embeddings
 from etdnn.train.dataset import TrainingSet
 from etdnn.train.phases import PhaseJob, train_phase
 from etdnn.train.settings import load_train_settings
+from etdnn.train.state import Checkpoints
 from etdnn.train.teacher import Teacher
 
 
@@ -64,6 +66,17 @@ def test_subnets_learn_from_it_and_a_broken_run_follows(config, space, training_
     config.write_text(config.read_text().replace("{external: 2.0}", "{external: 0.0}"))
     train(config, space, training_set, tmp_path / "alone", scp, init=tmp_path / "largest")
     assert hash_file(tmp_path / "alone/supernet.safetensors") != hash_file(tmp_path / "whole/supernet.safetensors")
+
+
+def test_a_mean_of_checkpoints_has_the_mean_projection(config, space, training_set, tmp_path, scp):
+    config.write_text(
+        config.read_text().replace("  - name: largest", "  - name: largest\n    distillation: {external: 1.0}")
+    )
+    config.write_text(config.read_text() + "average: 2\n")
+    train(config, space, training_set, tmp_path / "run", scp, "largest")
+    mean = Checkpoints(tmp_path / "run/checkpoints").average([6, 9], "teacher")
+    found, _ = read_tensors(tmp_path / "run/projection.safetensors")
+    assert torch.equal(found["projection.weight"], mean["projection.weight"])
 
 
 def test_what_is_missing_is_named(config, space, training_set, tmp_path):
