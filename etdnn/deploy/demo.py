@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from etdnn.data.outputs import replace_directory
 from etdnn.deploy import audio
 from etdnn.deploy.export import export_onnx, onnx_metadata
 from etdnn.deploy.onnx_tools import open_session
@@ -117,7 +118,7 @@ def build_page(
             say(f"{name}: {model}")
             offered.append(add_model(Path(model), name, made))
         write_json(made / _INDEX, {"limits": LIMITS, "models": [asdict(model) for model in offered]})
-        _replace(folder, made, Path(scratch) / "earlier")
+        replace_directory(made, folder)
     return offered
 
 
@@ -185,10 +186,3 @@ def page_names(models: Sequence[str | Path]) -> list[str]:
         numbered = (f"{name}-{number}" for number in itertools.count(2))
         names.append(next(one for one in itertools.chain([name], numbered) if one not in names))
     return names
-
-
-def _replace(folder: Path, made: Path, earlier: Path) -> None:
-    """Put the folder `made` in the place of `folder`, whose content goes to `earlier`."""
-    if folder.exists():
-        folder.rename(earlier)
-    made.rename(folder)

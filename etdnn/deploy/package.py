@@ -3,6 +3,7 @@
 import re
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ import numpy as np
 
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir, count_set
-from etdnn.data.outputs import building
+from etdnn.data.outputs import replace_directory
 from etdnn.deploy.export import FORMS, Exporter
 from etdnn.deploy.model_card import model_card
 from etdnn.deploy.onnx_tools import embed_with, need, open_session
@@ -83,8 +84,9 @@ def package(
     model, folder = load_model(model_path), Path(folder).resolve()
     check_folder(folder)
     rows: list[dict[str, Any]] = []
-    with building(folder.parent) as work:
-        new = work / folder.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as work:
+        new = Path(work) / folder.name
         new.mkdir()
         if missing := missing_packages():
             say(f"no ONNX files: {', '.join(missing)} missing; bash tools/install.sh --extras onnx brings them")
@@ -97,6 +99,7 @@ def package(
             write_json(new / "precisions.json", rows)
             shutil.copyfile(EXAMPLE, new / "example.py")
         write_text(new / "MODEL_CARD.md", model_card(model.metadata, rows))
+        replace_directory(new, folder)
     return rows
 
 

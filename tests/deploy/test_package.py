@@ -98,6 +98,7 @@ def test_a_precision_that_harms_is_left_out(model, data, tmp_path, capsys, monke
     monkeypatch.setattr(room, "CALIBRATION_UTTERANCES", 6)
     out = tmp_path / "export"
     assert main(["package", str(model), str(out), "--precisions", "fp32 int8", "--data", str(data)]) == 0
+    assert not list(tmp_path.glob(".*")), "nothing is left beside the folder"
     assert "int8: left out: int8 needs at least 16 utterances for calibration, got 6" in capsys.readouterr().out
     assert {path.name for path in out.glob("*.onnx")} == {"model.onnx", "model.wave.onnx"}
     assert main(["package", str(model), str(out), "--precisions", "int8", "--data", str(data)]) == 1
