@@ -49,8 +49,8 @@ supernet=$expdir/${phase:-supernet}/supernet.safetensors
 [ -f "$supernet" ] || fail "$supernet is missing; stages 2 and 3 (local/train_phase.sh) make it"
 train=$(trained_on "$data")
 need_features "$train"
-mapfile -t inputs < <(feature_inputs "$train" "$data/train_noise")
-inputs+=("$supernet")
+mapfile -t features < <(feature_inputs "$train" "$data/train_noise")
+inputs=("$supernet" "${features[@]}")
 arch=largest
 if [ "$budget" != largest ]; then
   arch=$expdir/search/$budget/arch.txt

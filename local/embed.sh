@@ -34,8 +34,8 @@ dir=$expdir/subnet/$budget
 out=$dir/embeddings
 [ -f "$dir/.derive.stamp" ] || fail "$dir/model.safetensors is missing or unfinished; stage 5 (local/derive.sh) makes it"
 need_features "$data/test" "$data/dev" "$data/train"
-mapfile -t inputs < <(feature_inputs "$data/test" "$data/dev" "$data/train")
-inputs+=("$dir/.derive.stamp")
+mapfile -t features < <(feature_inputs "$data/test" "$data/dev" "$data/train")
+inputs=("$dir/.derive.stamp" "${features[@]}")
 
 options="embed cohort=$cohort cohort_size=$cohort_size seed=$seed"
 if [ "$force" = false ] && [ -f "$out/test.scp" ] && [ -f "$out/dev.scp" ] && [ -f "$out/cohort.scp" ] &&

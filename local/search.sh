@@ -45,8 +45,8 @@ dir=$expdir/search
 supernet=$expdir/${phase:-supernet}/supernet.safetensors
 [ -f "$supernet" ] || fail "$supernet is missing; stages 2 and 3 (local/train_phase.sh) make it"
 need_features "$(trained_on "$data")" "$data/dev"
-mapfile -t inputs < <(feature_inputs "$(trained_on "$data")" "$data/train_noise" "$data/dev")
-inputs+=("$supernet" "$search_config")
+mapfile -t features < <(feature_inputs "$(trained_on "$data")" "$data/train_noise" "$data/dev")
+inputs=("$supernet" "$search_config" "${features[@]}")
 for name in clean cross; do
   [ -f "$data/dev/trials_$name" ] || fail "$data/dev/trials_$name is missing; stage 0 makes it"
   inputs+=("$data/dev/trials_$name")
