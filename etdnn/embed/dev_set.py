@@ -1,6 +1,6 @@
 """The dev set as evaluations see it: crops of its utterances or all of them, trial lists, cosine scores of a net."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
-from etdnn.embed.extract import embed_crops, evaluation_crops, whole_utterances
+from etdnn.embed.extract import WholeUtterances, embed_crops, evaluation_crops
 from etdnn.errors import UserError
 from etdnn.model.tdnn import Tdnn
 from etdnn.scoring.cosine import cosine_scores, index_trials, length_normalise
@@ -17,6 +17,8 @@ from etdnn.seeding import numpy_generator
 
 LISTS = ("clean", "cross")
 """The dev trial lists; their mean EER is what is minimised."""
+HELD_BYTES = 2 << 30
+"""Whole utterances that together take more are read anew for every network (Vox1-E and Vox1-H: 38 GB)."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,14 @@ class TrialList:
 
 @dataclass(frozen=True)
 class DevSet:
-    """What is embedded of each utterance, in memory, and the trial lists by name.
+    """What is embedded of each of `utterances`, in memory up to `HELD_BYTES`, and the trial lists by name.
 
     `inputs` are pairs (places, tensor (n, in_feats, frames)): fixed crops in one tensor, `crops_each` adjacent ones per
     utterance, or whole utterances by length; `places` say where their embeddings belong.
     """
 
-    inputs: list[tuple[np.ndarray, Tensor]]
+    inputs: Iterable[tuple[np.ndarray, Tensor]]
+    utterances: int
     crops_each: int
     trials: dict[str, TrialList]
 
@@ -67,25 +70,22 @@ class DevSet:
                             "stand in its trials; stage 1 makes them")  # fmt: skip
         chosen = np.array([where[name] for name in names])
         if not frames:
-            return cls(whole_utterances(reader, chosen, normalisation), 1, trials)
+            whole = WholeUtterances(reader, chosen, normalisation)
+            return cls(list(whole) if whole.bytes <= HELD_BYTES else whole, len(names), 1, trials)
         tensor = evaluation_crops(reader, chosen, normalisation, frames=frames, crops=crops)
-        return cls([(np.arange(len(tensor)), tensor)], crops, trials)
-
-    @property
-    def utterances(self) -> int:
-        """How many utterances the trials name."""
-        return sum(len(places) for places, _ in self.inputs) // self.crops_each
+        return cls([(np.arange(len(tensor)), tensor)], len(names), crops, trials)
 
     def to(self, device: str | torch.device) -> "DevSet":
-        """Return the same on `device`, so that nothing is copied there again for every network."""
+        """Return the same with what is held on `device`, so that it is not copied there again for every network."""
+        if isinstance(self.inputs, WholeUtterances):
+            return self
         return replace(self, inputs=[(places, tensor.to(device)) for places, tensor in self.inputs])
 
     def scores(self, net: Tdnn) -> dict[str, np.ndarray] | None:
         """Return the cosine scores of each list by a calibrated network, None when embeddings are not finite."""
-        parts = [embed_crops(net, tensor) for _, tensor in self.inputs]
-        vectors = np.empty((sum(map(len, parts)), parts[0].shape[1]), np.float32)
-        for (places, _), part in zip(self.inputs, parts, strict=True):
-            vectors[places] = part
+        vectors = np.empty((self.utterances * self.crops_each, net.embedding.out_features), np.float32)
+        for places, tensor in self.inputs:
+            vectors[places] = embed_crops(net, tensor)
         if not np.isfinite(vectors).all() or not np.abs(vectors).max(axis=1).all():
             return None
         vectors = length_normalise(vectors)

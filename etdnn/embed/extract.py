@@ -1,6 +1,7 @@
 """Embeddings: whole utterances, equal lengths together, or fixed crops in batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -144,15 +145,32 @@ def evaluation_crops(
     return _prepare(features, normalisation).contiguous()
 
 
-def whole_utterances(reader: FeatureReader, indices: np.ndarray, normalisation: str) -> list[tuple[np.ndarray, Tensor]]:
-    """Return whole utterances in batches of equal length, ready for every subnet: (places in `indices`, tensor)."""
-    indices = np.asarray(indices, dtype=np.int64)
-    lengths = np.asarray(reader.num_frames, dtype=np.int64)[indices]
-    batches = []
-    for places in equal_length_batches(lengths, GPU_BATCH_FRAMES):
-        features = reader.read_crops(indices[places], np.zeros(places.size, np.int64), int(lengths[places[0]]))
-        batches.append((places, _prepare(features, normalisation).contiguous()))
-    return batches
+@dataclass(frozen=True)
+class WholeUtterances:
+    """Whole utterances in batches of equal length, ready for every subnet: (places in `indices`, tensor).
+
+    Each iteration reads them anew, so one batch is in memory at a time.
+    """
+
+    reader: FeatureReader
+    indices: np.ndarray
+    normalisation: str
+
+    @property
+    def bytes(self) -> int:
+        """What all of them together take in memory."""
+        return 4 * self.reader.dim * int(self._lengths.sum())
+
+    @property
+    def _lengths(self) -> np.ndarray:
+        return np.asarray(self.reader.num_frames, dtype=np.int64)[self.indices]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, Tensor]]:
+        lengths = self._lengths
+        for places in equal_length_batches(lengths, GPU_BATCH_FRAMES):
+            starts = np.zeros(places.size, np.int64)
+            features = self.reader.read_crops(self.indices[places], starts, int(lengths[places[0]]))
+            yield places, _prepare(features, self.normalisation).contiguous()
 
 
 def embed_crops(net: Tdnn, crops: Tensor, *, batch_frames: int | None = None) -> np.ndarray:

@@ -6,6 +6,7 @@ Calibration crops come from the training data, trials from the dev speakers; the
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,11 @@ P_TARGET = 0.05
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """All that measuring needs, in memory once: calibration batches, dev utterances, trials; and their hashes."""
+    """All that measuring needs, read once: calibration batches, dev utterances (see `DevSet`), trials; their hashes."""
 
     batches: list[torch.Tensor]
     dev_set: DevSet
     calibration: str
-    dev: str
     counts: str
 
     @classmethod
@@ -63,22 +63,27 @@ class EvaluationData:
             dev, normalisation, frames=measurement.dev_frames, crops=measurement.dev_crops, lists=lists,
             speakers=measurement.dev_speakers, seed=seed,
         )  # fmt: skip
-        digest = hashlib.sha256()
-        for _, tensor in dev_set.inputs:
-            digest.update(tensor.numpy().tobytes())
         trials = dev_set.trials
-        for name, part in trials.items():
-            for array in (part.enrol, part.test, part.target):
-                digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
         speakers = len(set(np.concatenate([part.enrol_speaker for part in trials.values()]).tolist()))
         counts = f"{speakers} {evaluated} speakers, {dev_set.utterances} utterances, " + ", ".join(
             f"{len(part.target)} trials {name} ({int(part.target.sum())} target)" for name, part in trials.items()
         )
-        return cls(batches, dev_set, calibration_hash(batches), digest.hexdigest()[:16], counts)
+        return cls(batches, dev_set, calibration_hash(batches), counts)
 
     def to(self, device: str | torch.device) -> "EvaluationData":
         """Return the same on `device`, so that nothing is copied there again for every subnet."""
         return replace(self, batches=[batch.to(device) for batch in self.batches], dev_set=self.dev_set.to(device))
+
+    @cached_property
+    def dev(self) -> str:
+        """The hash of dev utterances and trials."""
+        digest = hashlib.sha256()
+        for _, tensor in self.dev_set.inputs:
+            digest.update(tensor.cpu().numpy().tobytes())
+        for name, part in self.trials.items():
+            for array in (part.enrol, part.test, part.target):
+                digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def trials(self) -> dict[str, TrialList]:

@@ -16,8 +16,9 @@ from helpers.tiny_corpus import make_corpus, make_set, make_supernet
 from etdnn.cli import main
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
+from etdnn.embed import dev_set
 from etdnn.embed.batchnorm import reestimate
-from etdnn.embed.extract import embed_utterances
+from etdnn.embed.extract import WholeUtterances, embed_utterances
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
 from etdnn.model.budget import Budget
@@ -211,8 +212,8 @@ def test_measuring_is_the_eer_of_a_recalibrated_subnet(corpus):
     assert row.objective == (row.eer_clean + row.eer_cross) / 2 and row.status == "ok"
 
 
-def test_whole_utterances_are_measured_in_batches_of_equal_length(corpus):
-    """Against one utterance at a time."""
+def test_whole_utterances_are_measured_in_batches_of_equal_length(corpus, monkeypatch):
+    """Against one utterance at a time, and those held in memory against those read anew."""
     supernet = load_supernet(corpus / "supernet.safetensors")
     how = Measurement(calibration_crops=8, calibration_frames=20, calibration_batch=4, dev_frames=0, dev_crops=3)
     data = EvaluationData.load(corpus / "data", supernet, how, seed=0)
@@ -228,7 +229,13 @@ def test_whole_utterances_are_measured_in_batches_of_equal_length(corpus):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     part = data.trials["clean"]
     expected = (vectors[part.enrol] * vectors[part.test]).sum(axis=1)
-    assert np.allclose(evaluator.scores(arch)["clean"], expected, atol=1e-5)
+    scores = evaluator.scores(arch)["clean"]
+    assert np.allclose(scores, expected, atol=1e-5)
+    monkeypatch.setattr(dev_set, "HELD_BYTES", 1000)
+    streamed = EvaluationData.load(corpus / "data", supernet, how, seed=0)
+    assert isinstance(streamed.dev_set.inputs, WholeUtterances) and isinstance(data.dev_set.inputs, list)
+    assert (streamed.dev, streamed.counts) == (data.dev, data.counts)
+    assert np.array_equal(Evaluator(supernet, streamed).scores(arch)["clean"], scores)
 
 
 def test_compared_subnets_are_measured_on_the_test_trials_afterwards(corpus, finished, capsys):
