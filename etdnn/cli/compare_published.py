@@ -1,5 +1,7 @@
 """Published results beside measured ones, PASS or FAIL for each; exit status 1 unless all pass.
 
+Where not all trials of the published list were scored, there is no verdict.
+
 etdnn compare-published --published egs/voxceleb/conf/published.tsv exp/published/results.tsv
 """
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etdnn.data.datadir import read_lines
+from etdnn.data.voxceleb_release import CLEANED
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
 
 LIST = "vox1_O_cleaned"
+TRIALS = next(known.trials for known in CLEANED if known.name == LIST)
+"""Trials of the list: a verdict needs all of them scored."""
 COLUMNS = ("model", "arch", "supernet", "subnet", "eer", "mindcf", "asnorm_eer", "asnorm_mindcf")
 
 
@@ -26,7 +29,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the comparison; `eer` is None where nothing was measured."""
+    """One line of the comparison; `eer` is None where nothing was measured, `trials` how many were scored."""
 
     published: Published
     backend: str
@@ -34,11 +37,20 @@ class Comparison:
     mindcf: float | None
     tolerance: float
     wrong_arch: str = ""
+    trials: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """PASS, FAIL or NONE (of another test than the published figures), with what is wrong."""
+        if self.eer is not None and self.trials != TRIALS:
+            return f"NONE ({self.trials} of {TRIALS} trials)"
+        wrong = f" (arch {self.wrong_arch}, published {self.published.arch})" if self.wrong_arch else ""
+        return ("PASS" if self.passed else "FAIL") + wrong
 
     @property
     def passed(self) -> bool:
-        """True when the measured EER is the published one within the tolerance, of the published arch."""
-        if self.eer is None or self.wrong_arch:
+        """True when the EER is the published one within the tolerance, of the published arch and all trials."""
+        if self.eer is None or self.wrong_arch or self.trials != TRIALS:
             return False
         return abs(self.eer - self.published.figures[self.backend][0]) <= self.tolerance + 1e-9
 
@@ -80,24 +92,23 @@ def compare(
                 continue
             wrong = row["arch"] if row["arch"] != one.arch else ""
             figures = float(row["eer"]), float(row["mindcf_0.01"])
-            lines.append(Comparison(one, backend, *figures, tolerance, wrong))
+            trials = int(row["targets"]) + int(row["nontargets"])
+            lines.append(Comparison(one, backend, *figures, tolerance, wrong, trials))
     return lines
 
 
 def show_comparison(lines: Sequence[Comparison]) -> str:
-    """Return the comparison as an aligned table, PASS or FAIL at the end of every line."""
+    """Return the comparison as an aligned table, the verdict at the end of every line."""
     table = [("model", "back-end", "EER %", "published", "difference", "allowed", "minDCF(0.01)", "published", "")]
     for line in lines:
         eer, mindcf = line.published.figures[line.backend]
         name, allowed = line.published.model, f"{line.tolerance:.2f}"
         if line.eer is None or line.mindcf is None:
-            table.append((name, line.backend, "none", f"{eer:.2f}", "", allowed, "", f"{mindcf:.3f}", "FAIL"))
+            table.append((name, line.backend, "none", f"{eer:.2f}", "", allowed, "", f"{mindcf:.3f}", line.verdict))
             continue
-        verdict = "PASS" if line.passed else "FAIL"
-        verdict += f" (arch {line.wrong_arch}, published {line.published.arch})" if line.wrong_arch else ""
         table.append(
             (name, line.backend, f"{line.eer:.3f}", f"{eer:.2f}", f"{line.eer - eer:+.3f}", allowed,
-             f"{line.mindcf:.4f}", f"{mindcf:.3f}", verdict)
+             f"{line.mindcf:.4f}", f"{mindcf:.3f}", line.verdict)
         )  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
