@@ -53,6 +53,10 @@ for name in clean cross; do
 done
 [ -z "$latency_table" ] || inputs+=("$latency_table")
 [ -f "$search_config" ] || fail "$search_config: no such file (--search-config)"
+# a configuration that does not serve is refused by the search itself
+space=$(python3 -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1], encoding="utf-8")).get("space") or "")' \
+  "$search_config" 2>/dev/null) || space=
+[ ! -f "$space" ] || inputs+=("$space")
 
 given=(--macs-budget="$macs_budget" --params-budget="$params_budget" --latency-budget="$latency_budget"
   --latency-table "$latency_table" --memory-budget="$memory_budget")

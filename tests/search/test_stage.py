@@ -452,3 +452,27 @@ def test_script_names_the_stage_that_makes_what_is_missing(corpus, repository, t
     (tmp_path / "conf" / "search.yaml").symlink_to(corpus / "search.yaml")
     assert "no budget is given" in search("data", "exp")
     assert "unknown option" in search("--macs-budjet", "4M", "data", "exp").lower()
+
+
+def test_a_changed_space_file_is_searched_anew(repository, tmp_path):
+    for name in ("utils", "local"):
+        (tmp_path / name).symlink_to(repository / name)
+    inputs = ["exp/supernet/supernet.safetensors", "search.yaml", "data/train/feats.scp", "data/dev/feats.scp",
+              "data/dev/trials_clean", "data/dev/trials_cross", "space.yaml"]  # fmt: skip
+    for name in [*inputs, "exp/search/4M/arch.txt"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("made\n")
+    (tmp_path / "search.yaml").write_text("samples: 20\nspace: 'space.yaml'  # ours\n")
+    environment = {**os.environ, "PYTHONPATH": str(repository), "LC_ALL": "C"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+
+    def bash(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["bash", *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    stamp = 'source utils/stamp.sh; stamp_write exp/search/4M/.stamp "search seed=0" "$@"'
+    assert bash("-c", stamp, "stamp", *inputs).returncode == 0
+    call = ["local/search.sh", "--search-config", "search.yaml", "--macs-budget", "4M", "data", "exp"]
+    assert "4M/arch.txt is up to date" in bash(*call).stdout
+    (tmp_path / "space.yaml").write_text("changed\n")
+    again = bash(*call)  # the supernet of this test is none, so no search ends well
+    assert again.returncode != 0 and "up to date" not in again.stdout
