@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,15 @@ class Journal:
         self.sums, self.count, self.last_line = [0.0, 0.0, 0.0], 0, now
 
     def measured(self, done: int, numbers: dict[str, float], best: int, seconds: float) -> None:
-        """Take note of what was measured on dev after `done` steps (percent), when it was best, how long it took."""
+        """Take note of what was measured on dev after `done` steps (percent), when it was best, how long it took.
+
+        A measurement that failed is infinite here and null in the file: JSON has no infinity.
+        """
         if not self.active:
             return
         dev = {f"dev_{name}": round(value, 4) for name, value in numbers.items()}
-        self._write({"phase": self.phase, "step": done, **dev, "best_step": best})
+        written = {name: value if isfinite(value) else None for name, value in dev.items()}
+        self._write({"phase": self.phase, "step": done, **written, "best_step": best})
         shown = ", ".join(f"{name} {value:.2f} %" for name, value in dev.items())
         self._say(f"{self.phase} {done}/{self.total} {shown}" + (", the best so far" if best == done else ""))
         self.last_line += seconds  # not counted as training
@@ -108,10 +113,10 @@ class Journal:
 
     def _write(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(line) + "\n")
+            handle.write(json.dumps(line, allow_nan=False) + "\n")
         if self.board:
             for name, value in line.items():
-                if name not in ("phase", "step", "best_step"):
+                if name not in ("phase", "step", "best_step") and value is not None:
                     self.board.add_scalar(f"{self.phase}/{name}", value, line["step"])
 
     def end(self) -> None:

@@ -4,17 +4,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etdnn.errors import UserError
 from etdnn.files import write_text
 from etdnn.train.journal import Journal
 from etdnn.train.state import Checkpoints
-from etdnn.train.validation import Validator
+from etdnn.train.validation import Validator, validation_due
 
 if TYPE_CHECKING:
     from etdnn.train.loop import Stepper
 
 
 class Keeper:
-    """Decides after each step what to write; only the first rank does. `best`: step and dev EER of the best so far."""
+    """Decides after each step what to write; only the first rank does, the others wait while it measures.
+
+    `best`: step and dev EER of the best so far.
+    """
 
     def __init__(self, stepper: "Stepper", checkpoints: Checkpoints, journal: Journal, validator: Validator | None):
         self.stepper, self.checkpoints, self.journal, self.validator = stepper, checkpoints, journal, validator
@@ -29,18 +33,26 @@ class Keeper:
         if not done:
             return 0
         state = self.checkpoints.load(done[-1], self.stepper.ranks.device)
+        begun = [part for part in ("network", "head", "teacher") if part in state]
+        if set(begun) != set(self.stepper.modules):
+            raise UserError(
+                f"{self.checkpoints.path(done[-1])}: holds {', '.join(begun)}, this training has "
+                f"{', '.join(self.stepper.modules)}; a teacher cannot come or go on the way: start anew with --force"
+            )
         self.stepper.load(state)
         self.best = state.get("best", {})
         return done[-1]
 
     def after(self, done: int) -> None:
         """Measure on dev and write a checkpoint after `done` steps, where either is due."""
-        if not self.stepper.ranks.first:
-            return
-        total = self.stepper.total
-        measured = self.validator is not None and self.validator.due(done, total, self.stepper.steps_per_epoch)
+        ranks, total = self.stepper.ranks, self.stepper.total
+        measured = validation_due(self.settings.validation.epochs, done, total, self.stepper.steps_per_epoch)
         if measured:
-            self._measure(done)
+            with ranks.together():  # minutes on a large dev set: longer than an all-reduce waits
+                if ranks.first:
+                    self._measure(done)
+        if not ranks.first:
+            return
         late = time.monotonic() - self.saved > 60 * self.settings.checkpoint_minutes
         if measured or late or done == total or done % self.regular == 0 or self.stepper.stopping:
             self.checkpoints.save(done, {**self.stepper.state(), "best": self.best})

@@ -35,7 +35,7 @@ class Validator:
             )
         dev = DataDir(folder)
         check_frontend(DataDir(directory).frontend, dev.frontend, dev.path)
-        self.derive, self.epochs = derive, options.epochs
+        self.derive = derive
         self.batches = calibration_batches(
             data.reader,
             settings.normalisation,
@@ -53,10 +53,6 @@ class Validator:
             seed=seed,
         )
 
-    def due(self, step: int, total: int, steps_per_epoch: float) -> bool:
-        """Tell whether to measure after `step` steps of `total`: every so many epochs, and at the end."""
-        return step == total or step % max(1, round(self.epochs * steps_per_epoch)) == 0
-
     def measure(self) -> dict[str, float]:
         """Return the EER in percent of each dev list (`eer_clean`, ...) and the mean (`eer`); infinite when broken."""
         net = self.derive()
@@ -71,6 +67,11 @@ class Validator:
             f"eer_{name}": 100 * eer(scores[name][part.target], scores[name][~part.target]) for name, part in lists
         }
         return {"eer": float(np.mean(list(found.values()))), **found}
+
+
+def validation_due(epochs: float, step: int, total: int, steps_per_epoch: float) -> bool:
+    """Tell whether to measure after `step` steps of `total`: every so many `epochs` (0: never), and at the end."""
+    return bool(epochs) and (step == total or step % max(1, round(epochs * steps_per_epoch)) == 0)
 
 
 def make_validator(

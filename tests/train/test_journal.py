@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from etdnn.report.measured import read_curves
 from etdnn.train.journal import Journal
 
 
@@ -33,6 +34,20 @@ def test_lines_hold_the_mean_of_their_steps(tmp_path, capsys):
                         "best_step": 150}  # fmt: skip
     shown = capsys.readouterr().err
     assert "resumes after step 10" in shown and "dev_eer 3.00 %" in shown and "%|" not in shown, "no bar in a log"
+
+
+def test_a_failed_measurement_is_null_and_resuming_reads_it(tmp_path, capsys):
+    (folder := tmp_path / "kernel").mkdir()
+    keep(folder)
+    journal = Journal(folder, "kernel", 64, active=True)
+    journal.begin(200, 400)
+    journal.measured(300, {"eer": float("inf"), "eer_clean": float("inf")}, 150, 0.0)
+    text = (folder / "train.jsonl").read_text()
+    row = json.loads(text.splitlines()[-1], parse_constant=pytest.fail)
+    assert row == {"phase": "kernel", "step": 300, "dev_eer": None, "dev_eer_clean": None, "best_step": 150}
+    journal.begin(300, 400)
+    assert (folder / "train.jsonl").read_text() == text
+    assert [curve.phase for curve in read_curves(tmp_path)] == ["kernel"]
 
 
 def test_speed_counts_neither_less_nor_more_than_the_training(tmp_path, monkeypatch):
