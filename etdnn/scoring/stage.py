@@ -9,7 +9,7 @@ import numpy as np
 from etdnn.data.datadir import DataDir
 from etdnn.errors import UserError
 from etdnn.files import hash_file, write_json
-from etdnn.model.checkpoint import read_subnet, save_subnet
+from etdnn.model.checkpoint import read_subnet, read_tensors, save_subnet
 from etdnn.model.cost import arch_macs, arch_params
 from etdnn.scoring.asnorm import clamp_top
 from etdnn.scoring.backends import Scorer
@@ -89,11 +89,23 @@ def score_model(
         for name, by_backend in metrics.items()
         for backend, values in by_backend.items()
     ]
-    supernets = {hash_file(path) for path in Path(results).parent.glob("*/supernet.safetensors")}
-    written = [row for row in update_results(results, rows, supernets) if row["budget"] == budget]
+    written = [
+        row for row in update_results(results, rows, supernets_of(Path(results).parent)) if row["budget"] == budget
+    ]
     own = {name: one for name, one in (metadata.get("thresholds") or {}).items() if name == "own"}  # etdnn calibrate
     save_subnet(model, net, {**metadata, "thresholds": fitted | own, "results": written})
     return written
+
+
+def supernets_of(experiment: Path) -> set[str]:
+    """Return the hashes of the supernets that results of `experiment` may be of; none when it has no supernet itself.
+
+    Its own, and those of subnets that local/derive.sh did not make of its own: derived or imported elsewhere.
+    """
+    own = {hash_file(path) for path in experiment.glob("*/supernet.safetensors")}
+    foreign = [path for path in experiment.glob("subnet/*/model.safetensors")
+               if not path.with_name(".derive.stamp").is_file()]  # fmt: skip
+    return own | {read_tensors(path)[1].get("supernet", "") for path in foreign} if own else set()
 
 
 def _chosen(data: DataDir, names: Sequence[str] | None) -> list[str]:

@@ -3,9 +3,12 @@
 import multiprocessing
 
 import pytest
+from helpers.models import save_model
 
 from etdnn.errors import UserError
+from etdnn.files import hash_file
 from etdnn.scoring.results import COLUMNS, read_results, show_results, update_results
+from etdnn.scoring.stage import supernets_of
 
 
 def row(budget="204M", macs=200, trials="main", backend="cosine", model="aa", eer="1.000"):
@@ -52,6 +55,19 @@ def test_rows_of_a_supernet_that_was_trained_anew_are_dropped(tmp_path):
     assert [(one["budget"], one["supernet"]) for one in read_results(path)] == [
         ("300M", "new"), ("571M", "depth"), ("1.4G", ""),
     ]  # fmt: skip
+
+
+def test_subnets_of_another_supernet_keep_their_rows(tmp_path):
+    """What stage 5 derived is of the supernet beside it or of one that is gone; what lies there without, is not."""
+    for name in ("204M", "571M", "theirs"):
+        save_model(tmp_path / "subnet" / name / "model.safetensors", supernet=f"of {name}")
+        (tmp_path / "subnet" / name / ".derive.stamp").write_text("")
+    (tmp_path / "subnet/theirs/.derive.stamp").unlink()
+    assert supernets_of(tmp_path) == set()
+    (tmp_path / "width2").mkdir()
+    (tmp_path / "width2/supernet.safetensors").write_text("weights")
+    own = hash_file(tmp_path / "width2/supernet.safetensors")
+    assert supernets_of(tmp_path) == {own, "of theirs"}
 
 
 def test_foreign_file_is_refused_and_kept(tmp_path):
