@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     import sys
     from pathlib import Path
 
-    from etdnn.deploy.package import note_corpus, package
+    from etdnn.deploy.package import check_folder, note_corpus, package
     from etdnn.deploy.quantise import PRECISIONS
     from etdnn.errors import UsageError
 
@@ -40,12 +40,13 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--precisions '{args.precisions}': one or several of {', '.join(PRECISIONS)}")
     if "int8" in precisions and not args.data:
         raise UsageError("--precisions int8 needs --data DIR with dev: int8 is calibrated on its features")
+    if args.reference and not args.data:
+        raise UsageError("--reference needs --data DIR with dev, whose trials are scored across both models")
+    check_folder(Path(args.dir).resolve())  # before anything is noted in the model file
     if args.title is not None:
         note_corpus(args.model, args.title, args.licence, args.data)
     stream = sys.stderr if args.json else sys.stdout
     if args.reference:
-        if not args.data:
-            raise UsageError("--reference needs --data DIR with dev, whose trials are scored across both models")
         from etdnn.deploy.alignment import note_alignment
         from etdnn.deploy.model_card import show_alignment
 

@@ -118,13 +118,13 @@ def test_a_failure_keeps_the_folder(model, data, tmp_path, capsys):
 
 def test_a_folder_of_other_files_is_not_replaced(model, tmp_path, monkeypatch, capsys):
     (tmp_path / "notes").write_text("mine")
-    before = sorted(tmp_path.iterdir())
+    before, held = sorted(tmp_path.iterdir()), model.read_bytes()
     monkeypatch.chdir(tmp_path)
     for folder, said in ((str(tmp_path), "holds "), (".", "holds "), ("notes", "a file; name a folder")):
-        assert main(["package", str(model), folder]) == 1
+        assert main(["package", str(model), folder, "--title", "toy speech"]) == 1
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
-    assert sorted(tmp_path.iterdir()) == before
+    assert sorted(tmp_path.iterdir()) == before and model.read_bytes() == held
 
 
 @pytest.mark.parametrize(
