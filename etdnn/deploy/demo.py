@@ -154,8 +154,11 @@ def read_about(file: Path, named: Path) -> dict[str, Any]:
         about = json.loads(values["etdnn"])
         about |= {"rate": int(values["sample_rate"]), "dim": int(values["output_dim"])}
         about["bins"] = about["frontend"]["num_mel_bins"]
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError):
         raise UserError(f"{named}: not an ONNX file of etdnn export") from None
+    missing = [name for name in ("form", "arch", "model", "threshold", "threshold_origin") if name not in about]
+    if missing:
+        raise UserError(f"{named}: its metadata has no '{missing[0]}'; export it again (etdnn export)")
     if about["form"] != "wave":
         raise UserError(f"{named}: takes {about['form']}, the page needs waveforms: etdnn export --form wave")
     return about

@@ -1,6 +1,7 @@
 """The page's folder, its server and the command, without a browser."""
 
 import http.client
+import json
 import re
 import threading
 from pathlib import Path
@@ -11,6 +12,8 @@ from helpers.models import save_model
 
 from etdnn.cli import main
 from etdnn.deploy import demo
+from etdnn.deploy.export import onnx_metadata
+from etdnn.deploy.runtime import load_model
 from etdnn.deploy.serve import POLICY, open_server
 from etdnn.errors import UserError
 
@@ -138,6 +141,16 @@ def test_what_is_no_model_leaves_no_page(tmp_path, capsys, model):
     status = main(["demo", str(tmp_path / model), "--runtime", str(runtime), "--static", str(tmp_path / "page")])
     assert status == 1 and str(tmp_path / model) in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "page").exists() and not list(tmp_path.glob(".page*"))
+
+
+@pytest.mark.parametrize("absent", ["form", "threshold_origin"])
+def test_metadata_of_another_version_is_named(tmp_path, monkeypatch, absent):
+    about = onnx_metadata(load_model(save_model(tmp_path / "model.safetensors")), "wave")
+    own = json.loads(about["etdnn"])
+    del own[absent]
+    monkeypatch.setattr(demo, "read_properties", lambda _file: about | {"etdnn": json.dumps(own)})
+    with pytest.raises(UserError, match=f"model.onnx: its metadata has no '{absent}'"):
+        demo.read_about(tmp_path / "model.onnx", tmp_path / "model.onnx")
 
 
 def test_other_folders_are_left_alone(tmp_path, capsys):
