@@ -1,7 +1,7 @@
 """Training crops: which utterances, from where, with which label; the batch of step n is a function of (seed, n)."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -181,15 +181,23 @@ def _originals(directory: Path, keys: Keys) -> np.ndarray:
     """Return a number per utterance that copies share with their original, by utt2uniq; those not in it stand alone."""
     known, codes, names = read_word_table(directory / "utt2uniq")
     numbers = {name: number for number, name in enumerate(names)}
-    parent = np.arange(len(names), dtype=np.int64)  # the original of an original: that of a copy of a speed copy
-    for key, code in zip(known, codes.tolist(), strict=True):
-        if (number := numbers.get(key)) is not None:
-            parent[number] = code
+    places = places_of(numbers, known)
+    # the original of an original: that of a copy of a speed copy
+    parent = np.where(places >= 0, codes[places], np.arange(len(names), dtype=np.int64))
     positions = known.positions_of(keys)
     originals = parent[codes[positions]]
     for index in np.flatnonzero(positions < 0).tolist():
         originals[index] = numbers.setdefault(keys[index], len(numbers))
     return originals
+
+
+def places_of(numbers: Mapping[str, int], keys: Keys) -> np.ndarray:
+    """Return the place in `keys` of each name, by its number (0 to len(numbers) - 1), -1 where it is absent."""
+    places = np.full(len(numbers), -1)
+    for place, key in enumerate(keys):
+        if (number := numbers.get(key)) is not None:
+            places[number] = place
+    return places
 
 
 def _hash(keys: Keys, speakers: Sequence[str], labels: np.ndarray) -> str:

@@ -1,5 +1,6 @@
 """Learning from another model's embeddings: every subnet's embedding, projected, is drawn towards the teacher's."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from etdnn.data.ark_index import Keys
-from etdnn.data.datadir import DataDir
+from etdnn.data.ark_index import Keys, read_word_table
 from etdnn.errors import UserError
+from etdnn.features.copies import recipes_with
 from etdnn.model.checkpoint import read_tensors, save_tensors
 from etdnn.scoring.embeddings import read_embeddings
 from etdnn.seeding import torch_generator
+from etdnn.train.dataset import places_of
+
+
+def _rows(directory: Path, keys: Keys, index: Mapping[str, int]) -> np.ndarray:
+    """Return the row of each utterance by `index`, of its own or of its nearest original that has one, else -1."""
+    own = np.fromiter((index.get(key, -1) for key in keys), np.int64, len(keys))
+    if not (directory / "utt2uniq").is_file():
+        return own
+    known, codes, names = read_word_table(directory / "utt2uniq")
+    passing = ~recipes_with(directory, known, "speed=")  # to whom the original's embedding goes
+    rows = np.array([index.get(name, -1) for name in names], np.int64)
+    itself = np.arange(len(names))
+    places = places_of({name: number for number, name in enumerate(names)}, known)
+    original = np.where((places >= 0) & passing[places], codes[places], itself)
+    for _ in range(len(names).bit_length()):  # each round looks twice as far; a copy of a copy is soon at its end
+        if (original == itself).all():
+            break
+        rows, original = np.where(rows < 0, rows[original], rows), original[original]
+    places = known.positions_of(keys)
+    return np.where((own < 0) & (places >= 0) & passing[places], rows[codes[places]], own)
 
 
 class Teacher(nn.Module):
@@ -25,17 +46,7 @@ class Teacher(nn.Module):
     def __init__(self, scp: Path, directory: Path, keys: Keys, embedding: int, seed: int):
         super().__init__()
         embeddings = read_embeddings(scp)
-        data = DataDir(directory)
-        originals = data.utt2uniq
-        changed = {key for key, recipe in data.utt2aug.items() if recipe.startswith("speed=")}
-
-        def row(key: str) -> int:
-            # an original may stand in utt2uniq too, for itself
-            while key not in embeddings.index and key not in changed and originals.get(key, key) != key:
-                key = originals[key]
-            return embeddings.index.get(key, -1)
-
-        self.rows = np.fromiter((row(key) for key in keys), np.int64, len(keys))
+        self.rows = _rows(directory, keys, embeddings.index)
         self.known = int((self.rows >= 0).sum())
         if not self.known:
             raise UserError(f"{scp}: holds no embedding of any utterance of {directory}, e.g. of '{keys[0]}'")

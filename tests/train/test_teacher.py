@@ -52,6 +52,27 @@ def test_an_original_that_stands_for_itself_and_has_no_embedding_teaches_nothing
     assert [key for key, row in zip(keys, teacher.rows, strict=True) if row >= 0] == ["s1-a-2", "s1-a-2-noise"]
 
 
+def test_a_copy_of_a_copy_has_the_embedding_of_the_first_original(training_set, tmp_path):
+    keys = TrainingSet(training_set).reader.keys
+    originals = {"s0-a-1-noise": "s0-a-1", "s0-a-1": "s0-a-2", "s0-a-2": "s0-a-3", "s1-a-0-noise": "elsewhere"}
+    write_table(training_set / "utt2uniq", dict(sorted(originals.items())))
+    write_embeddings(tmp_path / "x.ark", tmp_path / "x.scp", ["s0-a-3", "elsewhere"], np.eye(2, 4))
+    teacher = Teacher(tmp_path / "x.scp", training_set, keys, 12, 0)
+    found = {key: row for key, row in zip(keys, teacher.rows.tolist(), strict=True) if row >= 0}
+    assert found == {"s0-a-1": 0, "s0-a-1-noise": 0, "s0-a-2": 0, "s0-a-3": 0, "s1-a-0-noise": 1}
+
+
+def test_a_teacher_that_comes_on_the_way_is_refused(config, space, training_set, tmp_path, scp):
+    train(config, space, training_set, tmp_path / "run", scp, "largest")
+    (tmp_path / "run/supernet.safetensors").unlink()
+    config.write_text(
+        config.read_text().replace("  - name: largest", "  - name: largest\n    distillation: {external: 1.0}")
+    )
+    job = PhaseJob(training_set, tmp_path / "run", None, 0, "cpu", teacher_scp=scp, override=True)
+    with pytest.raises(UserError, match="holds network, head, this training has network, head, teacher"):
+        train_phase(load_train_settings(config), "largest", space, job)
+
+
 def test_subnets_learn_from_it_and_a_broken_run_follows(config, space, training_set, tmp_path, scp):
     config.write_text(config.read_text().replace("{logits: 0.5, embedding: 0.5}", "{external: 2.0}"))
     train(config, space, training_set, tmp_path / "largest", scp, "largest")
