@@ -10,7 +10,8 @@ Three subnets, the same from each, are derived and scored on all trial lists of 
 has the EER with enrolment by one subnet and test by another of the same supernet: are their embeddings comparable?
 
 The space is scaled down for two CPU cores (32 to 96 channels). Every part is a process of one thread, `--jobs` at once;
-what is complete is not made again, so a broken run goes on by the same command. The last lines are a Markdown table.
+what is complete is not made again, so a broken run goes on by the same command, and another --data, --stretch
+or --quick is refused. The last lines are a Markdown table.
 """
 
 import argparse
@@ -112,6 +113,10 @@ class Comparison:
 
     def __init__(self, data: Path, out: Path, plan: Plan):
         self.data, self.out, self.plan = data, out, plan
+        made = {"data": str(data.resolve()), "quick": plan.quick, "stretch": plan.stretch}
+        if (out / "plan.json").is_file() and (before := json.loads((out / "plan.json").read_text())) != made:
+            raise SystemExit(f"{out}: what is complete there was made with {before}, not {made}; name another --out")
+        write_json(out / "plan.json", made)
         items = TrainingSet(data / "train_all", SHARED["augmentation"]).items
         self.shared = {**SHARED, "batch": 8} if plan.quick else SHARED
         self.per_epoch = items / self.shared["batch"]

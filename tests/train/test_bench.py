@@ -32,6 +32,16 @@ def test_strategies_compares_at_equal_compute_and_goes_on_where_it_was(tmp_path,
     )
 
 
+def test_strategies_does_not_go_on_with_another_plan(tmp_path, repository):
+    make_set(tmp_path / "data/train_all", "tr", speakers=2, utterances=2, seed=1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/plan.json").write_text('{"stretch": 1.0}')
+    words = ["bench/strategies.py", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--quick"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=repository)
+    assert done.returncode == 1 and "was made with {'stretch': 1.0}, not" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plan.json"]
+
+
 def test_train_gpu_runs_on_a_cpu_in_a_small_form(tmp_path, repository):
     results = tmp_path / "results/train.md"
     words = ("bench/train_gpu.py", "--device", "cpu", "--quick", "--batch", 4, "--steps", 2, "--workers", 1)
