@@ -10,10 +10,14 @@ folder_state() {
   find -L "$1" -type f -printf '%P\t%s\t%T@\n' | LC_ALL=C sort | sha256sum | cut -d ' ' -f 1
 }
 
-# tree_state DIR: the same of the folders alone, for corpora of a million files: a file that comes or goes shows there
+# tree_state DIR: the same of the folders alone, for corpora of a million files: a file that comes or goes shows there;
+# and of the files of the upper two levels, where lists lie that may be edited in place
 tree_state() {
   [ -d "$1" ] || fail "$1: no such folder"
-  find -L "$1" -type d -printf '%P\t%T@\n' | LC_ALL=C sort | sha256sum | cut -d ' ' -f 1
+  {
+    find -L "$1" -type d -printf '%P\t%T@\n'
+    find -L "$1" -maxdepth 2 -type f -printf '%P\t%s\t%T@\n'
+  } | LC_ALL=C sort | sha256sum | cut -d ' ' -f 1
 }
 
 # sets_complete DATA: true when DATA has the three sets and the noise lists

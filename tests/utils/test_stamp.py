@@ -66,3 +66,21 @@ def test_no_stamp_without_its_inputs(folder: Path) -> None:
     assert result.returncode == 1
     assert result.stderr == "stamp: missing input nowhere\n"
     assert not (folder / "out").exists()
+
+
+def test_a_list_edited_in_place_changes_the_state_of_its_corpus(tmp_path: Path) -> None:
+    (tmp_path / "vox1/meta").mkdir(parents=True)
+    (tmp_path / "vox1/wav/id1/session").mkdir(parents=True)
+    (tmp_path / "vox1/wav/id1/session/1.wav").write_text("speech")
+    (tmp_path / "vox1/meta/veri_test2.txt").write_text("1 a b\n")
+    (tmp_path / "local").symlink_to(REPOSITORY / "local")
+
+    def state() -> str:
+        return call(tmp_path, ". local/lib/prepare.sh; tree_state vox1").stdout
+
+    before = state()
+    assert len(before) == 65
+    (tmp_path / "vox1/wav/id1/session/1.wav").write_text("other speech")  # a million of these are not looked at
+    assert state() == before
+    (tmp_path / "vox1/meta/veri_test2.txt").write_text("0 a b\n1 a b\n")
+    assert state() != before
