@@ -9,7 +9,7 @@ e.g.: local/make_features.sh --nj 8 data fbank
 Leaves <data>/train_copies, <data>/train_all = train + train_copies, and feats.scp, utt2num_frames, frontend.json in
 every data directory of <data>; arks lie in <featdir>/FRONTEND/SET. With 'store_noise: true' in the plan of copies also
 <data>/train_noise, the noises themselves. A killed run goes on where it stopped: finished jobs are recognised by their
-inputs and options.
+inputs and options. With Kaldi's segments in a data directory its utterances are parts of the recordings of wav.scp.
 Options:
   --nj N                 jobs [2]
   --cmd COMMAND          runner of jobs [utils/run.pl]
@@ -48,7 +48,7 @@ tables() {
 
 # copies_current, copies_write: the stamp of train_copies (written again after bad audio was dropped from train)
 copies_stamp() {
-  mapfile -t inputs < <(tables "$data/train" wav.scp utt2spk utt2dur utt2session spk2gender
+  mapfile -t inputs < <(tables "$data/train" wav.scp segments utt2spk utt2dur utt2session spk2gender
     tables "$noise" noise.scp music.scp babble.scp rir.scp)
   "$1" "$data/.copies.stamp" "seed $seed" "$augment_config" "${inputs[@]}"
 }
@@ -57,7 +57,7 @@ copies_stamp() {
 set_stamp() {
   local audio=${3:-}
   [ -n "$audio" ] || audio=$(python3 -m etdnn audio-state "$2") || fail "the audio of $2 cannot be looked at"
-  mapfile -t inputs < <(tables "$2" wav.scp utt2spk utt2aug augment.scp)
+  mapfile -t inputs < <(tables "$2" wav.scp segments utt2spk utt2aug augment.scp)
   "$1" "$2/${4:-.feats.stamp}" "frontend $key compression $compression seed $seed folder $featdir"$'\n'"audio $audio" \
     "${inputs[@]}"
 }
@@ -174,7 +174,9 @@ list_sets() {
 combine_train() {
   local made
   mapfile -t made < <(for dir in "$@"; do tables "$dir" .feats.made; done)
-  mapfile -t inputs < <(for dir in "$@"; do tables "$dir" feats.scp utt2spk utt2num_frames frontend.json utt2aug; done)
+  mapfile -t inputs < <(for dir in "$@"; do
+    tables "$dir" feats.scp segments utt2spk utt2num_frames frontend.json utt2aug
+  done)
   inputs+=("${made[@]}")
   if [ "$force" = true ] || [ ! -f "$data/train_all/feats.scp" ] ||
     ! stamp_current "$data/train_all/.combine.stamp" "combine $*" "${inputs[@]}"; then

@@ -9,6 +9,7 @@ e.g.: local/prepare_own.sh --corpus recordings --split speakers.tsv --trials tri
 Leaves <data>/{train,dev,test}, their trials, <data>/noise and <data>/split.tsv. Does nothing when they are up to date.
 Options:
   --corpus DIR           folder SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,opus,mp3,m4a} (needed)
+  --segments FILE        lines 'FILE START END [NAME]' in seconds: parts of files that are the utterances [whole files]
   --split FILE           table with columns id, set (train, dev, test), maybe gender, age_group [drawn]
   --trials FILE          trial list over the test speakers; repeatable [drawn]
   --enrol FILE           names enrolled with several files each, for the trials of the same name; repeatable [none]
@@ -26,6 +27,7 @@ Options:
 # shellcheck disable=SC2034  # most are read through their names
 {
   corpus=
+  segments=
   split=
   trials=()
   enrol=()
@@ -52,6 +54,7 @@ arguments=(--seed "$seed" --min-seconds "$min_seconds")
 inputs=()
 state="corpus $corpus $(folder_state "$corpus")"
 add_folders folder_state musan rirs
+[ -z "$segments" ] || add_file --segments "$segments"
 [ -z "$split" ] || add_file --split "$split"
 for name in "${trials[@]}"; do
   [ -z "$name" ] || add_file --trials "$name"

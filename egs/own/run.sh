@@ -16,10 +16,11 @@ EGS=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 
 TITLE="own recordings"
 PREPARE=prepare_own.sh
-PREPARE_OPTIONS=(corpus split trials enrol dev_speakers test_speakers musan rirs min_seconds allow_missing)
-PREPARE_PATHS=(corpus split enrol musan rirs)
+PREPARE_OPTIONS=(corpus segments split trials enrol dev_speakers test_speakers musan rirs min_seconds allow_missing)
+PREPARE_PATHS=(corpus segments split enrol musan rirs)
 PREPARE_HELP="\
   --corpus DIR          folder SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,mp3,m4a} (needed)
+  --segments FILE       lines 'FILE START END [NAME]' in seconds: parts of files that are the utterances [whole files]
   --split FILE          table with columns id, set (train, dev, test), maybe gender, age_group [drawn]
   --dev-speakers N      speakers cut from train for dev [a tenth, 20 to 120]
   --enrol FILE          names enrolled with several files, lines 'NAME FILE...': enrol_x.txt goes with trials_x.txt
@@ -35,6 +36,7 @@ defaults() {
   num_ranks=2
   DEFAULT_MACS_BUDGET="45M 90M"
   corpus=
+  segments=
   split=
   enrol=()
   dev_speakers=

@@ -11,6 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("corpus", help="folder SPEAKER/SESSION/UTTERANCE")
     parser.add_argument("data", help="where the data directories go")
+    parser.add_argument(
+        "--segments", metavar="FILE", help="lines 'FILE START END [NAME]': parts that are the utterances"
+    )
     parser.add_argument("--split", metavar="TSV", help="table with columns id, set (train, dev, test), maybe gender")
     parser.add_argument(
         "--trials", metavar="FILE", action="append", default=[], help="trial list over the test speakers (repeatable)"
@@ -36,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     prepare_own(
         args.corpus,
         args.data,
+        segments=args.segments,
         split=args.split,
         trials=args.trials,
         enrol=args.enrol,

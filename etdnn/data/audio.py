@@ -5,9 +5,9 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +43,23 @@ def read_audio(entry: str, rate: int = 16000, *, allow_pipes: bool = False) -> n
     ends in `|` is run by the shell only with `allow_pipes`: data directories of others must not run commands.
     Raises BadAudio for a missing, empty, truncated or unreadable file and for samples that are not finite.
     """
+    return to_wave(*decode(entry, rate, allow_pipes=allow_pipes), rate, entry)
+
+
+def decode(entry: str, rate: int, *, allow_pipes: bool = False) -> tuple[np.ndarray, int]:
+    """Return all samples of an entry [samples, channels], full scale 1, and their rate: that of the file, m4a `rate`.
+
+    Raises BadAudio as `read_audio` does, but not for what the samples are.
+    """
     if entry.endswith("|"):
-        samples, found = _read_pipe(entry, allow_pipes)
-    elif entry.lower().endswith(_FFMPEG_SUFFIXES):
-        samples, found = _read_ffmpeg(entry, rate), rate
-    else:
-        samples, found = _read_file(entry)
+        return _read_pipe(entry, allow_pipes)
+    if entry.lower().endswith(_FFMPEG_SUFFIXES):
+        return _read_ffmpeg(entry, rate), rate
+    return _read_file(entry)
+
+
+def to_wave(samples: np.ndarray, found: int, rate: int, entry: str) -> np.ndarray:
+    """Return decoded samples of rate `found` as `read_audio` gives them; `entry` names them in messages."""
     if samples.size == 0:
         raise BadAudio(f"{entry}: no samples in it")
     if samples.shape[1] > 1:
@@ -62,22 +73,35 @@ def read_audio(entry: str, rate: int = 16000, *, allow_pipes: bool = False) -> n
     return wave * np.float32(INT16_SCALE)
 
 
+@contextmanager
+def open_audio(path: str) -> Iterator[soundfile.SoundFile]:
+    """Open a file that libsndfile reads; BadAudio for what goes wrong with it while it is open."""
+    _check_there(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except soundfile.SoundFileError as error:
+        raise BadAudio(f"{path}: {_reason(error)}") from None
+
+
+def needs_program(entry: str) -> bool:
+    """Say whether a wav.scp entry is read through a program: a pipe, or m4a."""
+    return entry.endswith("|") or entry.lower().endswith(_FFMPEG_SUFFIXES)
+
+
 def audio_info(path: str | Path) -> AudioInfo:
     """Return what the header says without decoding; BadAudio as in `read_audio`, found from header and last sample."""
     path = str(path)
-    _check_there(path)
     if path.lower().endswith(_FFMPEG_SUFFIXES):
         from etdnn.data.mp4 import mp4_info
 
+        _check_there(path)
         return mp4_info(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            info = AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels)
-            # a FLAC cut short keeps its header: only going to its end tells
-            if file.format == "FLAC" and file.frames and not _reaches_end(file):
-                raise BadAudio(f"{path}: truncated (its header promises {info.seconds:.2f} s)")
-    except soundfile.SoundFileError as error:
-        raise BadAudio(f"{path}: {_reason(error)}") from None
+    with open_audio(path) as file:
+        info = AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels)
+        # a FLAC cut short keeps its header: only going to its end tells
+        if file.format == "FLAC" and file.frames and not _reaches_end(file):
+            raise BadAudio(f"{path}: truncated (its header promises {info.seconds:.2f} s)")
     if info.seconds <= 0:
         raise BadAudio(f"{path}: no samples in it")
     return info
@@ -163,19 +187,13 @@ def _check_there(path: str) -> None:
 
 
 def _read_file(path: str) -> tuple[np.ndarray, int]:
-    _check_there(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            samples = file.read(dtype="float32", always_2d=True)
-            # the length in an MP3's header is an estimate, in the others a promise
-            if len(samples) < file.frames and file.format != "MP3":
-                lengths = (
-                    f"{file.frames / file.samplerate:.2f} s promised, {len(samples) / file.samplerate:.2f} s there"
-                )
-                raise BadAudio(f"{path}: truncated ({lengths})")
-            return samples, file.samplerate
-    except soundfile.SoundFileError as error:
-        raise BadAudio(f"{path}: {_reason(error)}") from None
+    with open_audio(path) as file:
+        samples = file.read(dtype="float32", always_2d=True)
+        # the length in an MP3's header is an estimate, in the others a promise
+        if len(samples) < file.frames and file.format != "MP3":
+            lengths = f"{file.frames / file.samplerate:.2f} s promised, {len(samples) / file.samplerate:.2f} s there"
+            raise BadAudio(f"{path}: truncated ({lengths})")
+        return samples, file.samplerate
 
 
 def _read_pipe(entry: str, allowed: bool) -> tuple[np.ndarray, int]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from etdnn.data.audio import SUFFIXES, AudioInfo, probe
 from etdnn.data.datadir import write_data_dir
+from etdnn.data.segments import Segment
 from etdnn.errors import UserError
 
 _ODD = re.compile(r"[^A-Za-z0-9._-]")
@@ -17,12 +18,13 @@ BROKEN_SHARE = 0.001
 
 
 class Utterance(NamedTuple):
-    """One audio file of a corpus: its safe names, and where it lies."""
+    """One audio file of a corpus, or a part of one: its safe names, and where it lies."""
 
     id: str
     speaker: str
     session: str
     path: str
+    segment: Segment | None = None
 
 
 @lru_cache(maxsize=65536)
@@ -95,23 +97,33 @@ def measure(
     """Read all headers; return the usable utterances and their seconds by id.
 
     What cannot be read is listed in `report`/broken.txt, what is shorter than `min_seconds` in `report`/short.txt.
-    UserError when more than max(10, 0.1 %) are broken, or when none is left. A call that was interrupted goes on where
-    it stopped.
+    Parts of files end with their file at the latest; one that lies beyond it is listed as broken. UserError when more
+    than max(10, 0.1 %) are broken, or when none is left. A call that was interrupted goes on where it stopped.
     """
     cache = report / ".durations.tmp"
-    results = probe([utterance.path for utterance in utterances], jobs, cache)
-    broken = [(u.path, r) for u, r in zip(utterances, results, strict=True) if isinstance(r, str)]
+    paths = list(dict.fromkeys(utterance.path for utterance in utterances))
+    results = dict(zip(paths, probe(paths, jobs, cache), strict=True))
+    broken = [(path, result) for path, result in results.items() if isinstance(result, str)]
     kept: list[Utterance] = []
     seconds: dict[str, float] = {}
     short: list[tuple[str, str]] = []
-    for utterance, info in zip(utterances, results, strict=True):
+    for utterance in utterances:
+        info = results[utterance.path]
         if isinstance(info, str):
             continue
-        if info.seconds < min_seconds:
-            short.append((utterance.path, f"{info.seconds:.3f} s"))
+        length = info.seconds
+        if utterance.segment:
+            try:
+                segment = utterance.segment.within(info.seconds)
+            except ValueError as error:
+                broken.append((utterance.path, str(error)))
+                continue
+            utterance, length = utterance._replace(segment=segment), segment.end - segment.start
+        if length < min_seconds:
+            short.append((utterance.path, f"{length:.3f} s"))
             continue
         kept.append(utterance)
-        seconds[utterance.id] = round(info.seconds, 4)
+        seconds[utterance.id] = round(length, 4)
     _list(report / "broken.txt", broken)
     _list(report / "short.txt", short)
     refuse_broken(broken, len(utterances), report / "broken.txt")
@@ -122,7 +134,7 @@ def measure(
         say(f"skipped {len(short)} files shorter than {min_seconds:g} s ({report / 'short.txt'})")
     if not kept:
         raise UserError(f"no usable audio: {len(broken)} files broken, {len(short)} shorter than {min_seconds:g} s")
-    _say_kinds([info for info in results if isinstance(info, AudioInfo)], say)
+    _say_kinds([info for info in results.values() if isinstance(info, AudioInfo)], say)
     return kept, seconds
 
 
@@ -150,7 +162,7 @@ def write_set(
     """
     utterances = list(utterances)
     tables: dict[str, dict[str, object]] = {
-        "wav.scp": {u.id: u.path for u in utterances},
+        **audio_tables({u.id: u for u in utterances}),
         "utt2spk": {u.id: u.speaker for u in utterances},
         "utt2session": {u.id: u.session for u in utterances},
         "utt2dur": {u.id: seconds[u.id] for u in utterances},
@@ -161,6 +173,17 @@ def write_set(
     if gender and all(gender.get(speaker) in ("m", "f") for speaker in speakers):
         tables["spk2gender"] = {speaker: gender[speaker] for speaker in speakers}
     write_data_dir(path, tables)
+
+
+def audio_tables(audio: Mapping[str, Utterance]) -> dict[str, dict[str, object]]:
+    """Return wav.scp of id -> utterance that it sounds like; with segments, where utterances are parts of files."""
+    if not any(utterance.segment for utterance in audio.values()):
+        return {"wav.scp": {key: utterance.path for key, utterance in audio.items()}}
+    segments = {key: utterance.segment for key, utterance in audio.items()}
+    return {
+        "wav.scp": {segments[key].recording: utterance.path for key, utterance in audio.items()},
+        "segments": {key: " ".join(map(str, segment)) for key, segment in segments.items()},
+    }
 
 
 def _entries(path: str | Path) -> list[os.DirEntry]:

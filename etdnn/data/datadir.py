@@ -14,6 +14,7 @@ from etdnn.errors import UserError
 from etdnn.files import atomic_path
 
 if TYPE_CHECKING:
+    from etdnn.data.segments import Segment
     from etdnn.data.trials import Trials
 
 # Tables that hold exactly the utterances of utt2spk (Kaldi's own validator demands it of utt2uniq and utt2dur too).
@@ -111,8 +112,15 @@ class DataDir:
 
     @cached_property
     def wav_scp(self) -> dict[str, str]:
-        """Utterance -> audio file or `command |`."""
+        """Utterance -> audio file or `command |`; where there are segments, recording -> the same."""
         return self.table("wav.scp")
+
+    @cached_property
+    def segments(self) -> "dict[str, Segment]":
+        """Utterance -> part of a recording of wav.scp ({} when absent: utterances are whole recordings)."""
+        from etdnn.data.segments import read_segments
+
+        return read_segments(self.path / "segments", self.wav_scp) if self.has("segments") else {}
 
     @cached_property
     def feats_scp(self) -> dict[str, str]:
@@ -138,7 +146,11 @@ class DataDir:
 
     @cached_property
     def utt2dur(self) -> dict[str, float]:
-        """Utterance -> seconds ({} when absent)."""
+        """Utterance -> seconds (from segments when utt2dur is absent; {} when both are)."""
+        if self.has("segments") and not self.has("utt2dur"):
+            from etdnn.data.segments import segment_seconds
+
+            return segment_seconds(self.path / "segments", self.segments)
         return self._numbers("utt2dur", float)
 
     @cached_property
@@ -206,8 +218,10 @@ class DataDir:
         demanded = {"wav.scp"} | ({"feats.scp", "utt2num_frames"} if feats else set())
         if self.has("feats.scp") and not self.has("wav.scp"):
             demanded.discard("wav.scp")
+        if self.has("segments"):
+            self._same_ids("segments", self.segments)
         for name in FULL_TABLES:
-            if name in demanded or self.has(name):
+            if (name in demanded or self.has(name)) and not (name == "wav.scp" and self.segments):
                 self._same_ids(name, self.table(name))
         if self.spk2utt != speaker_to_utterances(self.utt2spk):
             raise UserError(f"{self.path}/spk2utt: does not agree with utt2spk (run utils/fix_data_dir.sh)")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from etdnn.data.corpus import Utterance
+from etdnn.data.corpus import Utterance, audio_tables
 from etdnn.data.trials import Trials, make_trials
 from etdnn.errors import UserError
 from etdnn.seeding import numpy_generator
@@ -51,7 +51,7 @@ def make_dev_lists(
     used = {copy: original[copy] for copy in sorted(set(cross.test))}
     recipes, sources = _recipes(used, noises, seed)
     extra: dict[str, dict[str, object]] = {
-        "wav.scp": {copy: rows[key].path for copy, key in used.items()},
+        **audio_tables({copy: rows[key] for copy, key in used.items()}),
         "utt2spk": {copy: rows[key].speaker for copy, key in used.items()},
         "utt2session": {copy: f"{rows[key].session}-cross" for copy, key in used.items()},
         "utt2dur": {copy: seconds[key] for copy, key in used.items()},

@@ -12,6 +12,7 @@ from etdnn.data.devset import make_dev_lists
 from etdnn.data.enrolments import check_enrolments, read_enrolments
 from etdnn.data.noises import prepare_noises, read_noises
 from etdnn.data.outputs import building
+from etdnn.data.parts import read_parts
 from etdnn.data.split import SETS, Split, cut_speakers, read_split, write_split
 from etdnn.data.trials import Trials, make_trials, read_trials, write_trials
 from etdnn.errors import UserError
@@ -23,6 +24,7 @@ def prepare_own(
     corpus: str | Path,
     out: str | Path,
     *,
+    segments: str | Path | None = None,
     split: str | Path | None = None,
     trials: Sequence[str | Path] = (),
     enrol: Sequence[str | Path] = (),
@@ -38,12 +40,13 @@ def prepare_own(
 ) -> dict[str, dict[str, int]]:
     """Make `out`/{train,dev,test,noise} from `corpus`/SPEAKER/SESSION/UTTERANCE.{wav,flac,ogg,opus,mp3,m4a}.
 
-    `split` is a table of speakers (see `read_split`); without it test are the speakers of `trials`, or drawn. Dev
-    speakers are cut from train where the table names none. `trials` are lists over test (entries are ids, or paths
-    below `corpus`); without, trials_main is drawn. `enrol` are lists of names enrolled with several utterances each,
-    for the trials of the same name (enrol_x.txt for trials_x.txt). Dev gets trials_clean and trials_cross. `musan` and
-    `rirs`: see `prepare_noises`. Returns set -> counts. A failure leaves what an earlier run made. UserError for
-    everything that the corpus, the table or the lists get wrong.
+    `segments` lists parts of the files, which then are the utterances (see `read_parts`). `split` is a table of
+    speakers (see `read_split`); without it test are the speakers of `trials`, or drawn. Dev speakers are cut from train
+    where the table names none. `trials` are lists over test (entries are ids, or paths below `corpus`); without,
+    trials_main is drawn. `enrol` are lists of names enrolled with several utterances each, for the trials of the same
+    name (enrol_x.txt for trials_x.txt). Dev gets trials_clean and trials_cross. `musan` and `rirs`: see
+    `prepare_noises`. Returns set -> counts. A failure leaves what an earlier run made. UserError for everything that
+    the corpus, the table or the lists get wrong.
     """
     out = Path(out)
     root = _wav_level(Path(corpus).absolute())
@@ -52,6 +55,8 @@ def prepare_own(
     say(f"{root}: {len(utterances)} files of {total} speakers")
     if total < 2:
         raise UserError(f"{root}: only one speaker: verification needs other speakers to compare with")
+    if segments:
+        utterances = read_parts(segments, utterances, say)
     if any(utterance.path.lower().endswith(".m4a") for utterance in utterances):
         ffmpeg_program()
     lists = {trials_name(path): read_trials(path).renamed(id_of_path) for path in unique_names(trials)}

@@ -21,7 +21,7 @@ from etdnn.files import atomic_path
 from etdnn.seeding import seed_of
 
 _LISTS = {"noise": "noise.scp", "music": "music.scp", "babble": "babble.scp", "reverb": "rir.scp"}
-_INHERITED = ("wav.scp", "utt2session")
+_INHERITED = ("wav.scp", "segments", "utt2session")
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def make_copies(
     """Write the copies of data directory `source` as data directory `target`; return their number.
 
     Speed copies belong to new speakers `sp0.9-SPEAKER`, the others to the same speaker with the copy's name after the
-    id. Leaves wav.scp, utt2spk, spk2utt, utt2session, utt2dur (of the copy), spk2gender, utt2aug, augment.scp and
-    utt2uniq. With nothing to copy no directory is made.
+    id. Leaves wav.scp, segments (where `source` has them), utt2spk, spk2utt, utt2session, utt2dur (of the copy),
+    spk2gender, utt2aug, augment.scp and utt2uniq. With nothing to copy no directory is made.
     """
     data = DataDir(source)
     material = read_material(noise, plan)
@@ -150,7 +150,10 @@ def _write_tables(target: Path, copies: list[tuple[str, str, str]], data: DataDi
     _write(target / "utt2uniq", (f"{key} {original}" for key, original, _ in copies))
     for name in _INHERITED:
         table = data.table(name, required=name == "wav.scp")
-        if table:
+        if name == "wav.scp" and data.segments:
+            heard = {data.segments[original].recording for _, original, _ in copies}
+            _write(target / name, (f"{key} {entry}" for key, entry in table.items() if key in heard))
+        elif table:
             _write(target / name, (f"{key} {table[original]}" for key, original, _ in copies))
     if seconds := data.utt2dur:
         lengths = ((key, seconds[original] * _factor(recipe)) for key, original, recipe in copies)

@@ -13,6 +13,7 @@ from etdnn.data.ark import ArkWriter
 from etdnn.data.audio import BadAudio, read_audio
 from etdnn.data.audio_state import audio_state
 from etdnn.data.datadir import DataDir
+from etdnn.data.segments import SegmentReader
 from etdnn.errors import UserError
 from etdnn.features.augment import apply_recipe, parse_recipe
 from etdnn.features.fbank import FbankOptions, compute_fbank
@@ -21,6 +22,7 @@ from etdnn.seeding import numpy_generator
 
 # raise when the same inputs would give other features than before
 _VERSION = 1
+_INPUTS = ("wav.scp", "segments", "utt2aug", "augment.scp")
 _CACHE_BYTES = 256 << 20
 _REPORT_SECONDS = 10.0
 _DURATION_FRAMES = 3
@@ -76,13 +78,11 @@ def make_part(
 
     Leaves PREFIX.ark, .scp, .utt2num_frames, .frontend.json, .failed (`utterance reason` of audio that cannot be used,
     listed and skipped) and, last, .done.json. Does nothing when that says that options and inputs (the audio by its
-    sizes and times) are the same. wav.scp may hold pipes: features are made of the user's own data directories. Raises
-    UserError for bad tables and recipes.
+    sizes and times) are the same. With segments utterances are parts of the recordings of wav.scp. wav.scp may hold
+    pipes: features are made of the user's own data directories. Raises UserError for bad tables and recipes.
     """
     files, started = PartFiles(prefix), time.monotonic()
-    if (data / "segments").is_file():
-        raise UserError(f"{data}/segments: parts of recordings are not read; cut them to a file an utterance first")
-    inputs = {name: hash_file(data / name) for name in ("wav.scp", "utt2aug", "augment.scp") if (data / name).is_file()}
+    inputs = {name: hash_file(data / name) for name in _INPUTS if (data / name).is_file()}
     stamp = {"version": _VERSION, "frontend": options.key, "compression": compression, "seed": seed, "inputs": inputs}
     stamp["audio"] = audio_state(data)
     directory = DataDir(data)
@@ -94,7 +94,8 @@ def make_part(
     counts, failed = {}, []
     seconds, odd = directory.utt2dur, []
     with ArkWriter(files.named("ark"), files.named("scp"), compression) as writer:
-        for key, features in _features(directory, options, seed, failed, _Progress(len(directory.wav_scp), say)):
+        progress = _Progress(len(directory.segments or directory.wav_scp), say)
+        for key, features in _features(directory, options, seed, failed, progress):
             writer.write(key, features)
             counts[key] = len(features)
             if key in seconds and abs(len(features) - seconds[key] * options.frames_per_second) > _DURATION_FRAMES:
@@ -137,15 +138,17 @@ def _features(
     rate = int(options.sample_frequency)
     originals, sources = AudioCache(rate, capacity=0), AudioCache(rate)
     paths, recipes = data.augment_scp, data.utt2aug
+    entries, segments, parts = data.wav_scp, data.segments, SegmentReader(rate)
 
     def source(name: str) -> np.ndarray:
         if name not in paths:
             raise UserError(f"{data.path}/augment.scp: no '{name}', which utt2aug names")
         return sources.load(paths[name])
 
-    for key, entry in data.wav_scp.items():
+    for key in segments or entries:
+        entry = entries[segments[key].recording if segments else key]
         try:
-            wave = originals.load(entry)
+            wave = parts.read(entry, segments[key]) if segments else originals.load(entry)
             if key in recipes:
                 recipe = _recipe(data.path, key, recipes[key])
                 wave = apply_recipe(wave, recipe, source, numpy_generator(seed, "augment", key), rate)

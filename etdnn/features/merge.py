@@ -17,7 +17,8 @@ from etdnn.features.jobs import PartFiles, is_done
 from etdnn.files import atomic_path, size_text
 
 _LEAST_SHARE = 0.95
-_UTTERANCE_TABLES = ("wav.scp", "utt2session", "utt2dur", "utt2aug", "utt2uniq")
+_UTTERANCE_TABLES = ("wav.scp", "segments", "utt2session", "utt2dur", "utt2aug", "utt2uniq")
+_RECORDING_TABLES = ("wav.scp", "reco2dur", "reco2file_and_channel")
 _BYTES_PER_UTTERANCE = 200  # header, key, and the lines of scp and utt2num_frames, twice
 _HEADROOM = 1.05
 
@@ -90,12 +91,17 @@ def check_features(scps: Sequence[Path], number: int = 200) -> str:
 def drop_utterances(data: Path, drop: set[str]) -> None:
     """Take utterances out of every table of a data directory; each table is replaced at once.
 
-    utt2spk comes last: broken off, it still tells the next call which utterances go.
+    Where there are segments, recordings that none of them names any more go too, as Kaldi's checks want it. utt2spk
+    comes last: broken off, it still tells the next call which utterances go.
     """
+    segmented = (data / "segments").is_file()
     for name in _UTTERANCE_TABLES:
-        path = data / name
-        if path.is_file():
-            write_table(path, {key: value for key, value in read_table(path).items() if key not in drop})
+        if not (segmented and name in _RECORDING_TABLES):
+            _keep(data / name, lambda key: key not in drop)
+    if segmented:
+        heard = {value.split()[0] for value in read_table(data / "segments").values()}
+        for name in _RECORDING_TABLES:
+            _keep(data / name, heard.__contains__)
     utt2spk = {key: value for key, value in read_table(data / "utt2spk").items() if key not in drop}
     speakers = speaker_to_utterances(utt2spk)
     write_table(data / "spk2utt", {speaker: " ".join(keys) for speaker, keys in speakers.items()})
@@ -103,6 +109,12 @@ def drop_utterances(data: Path, drop: set[str]) -> None:
         genders = read_table(data / "spk2gender")
         write_table(data / "spk2gender", {key: value for key, value in genders.items() if key in speakers})
     write_table(data / "utt2spk", utt2spk)
+
+
+def _keep(path: Path, wanted: Callable[[str], bool]) -> None:
+    """Restrict a table, if it is there, to wanted ids."""
+    if path.is_file():
+        write_table(path, {key: value for key, value in read_table(path).items() if wanted(key)})
 
 
 def drop_trials(data: Path, drop: set[str], say: Callable[[str], None]) -> None:

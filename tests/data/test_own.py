@@ -342,3 +342,59 @@ def test_names_enrolled_with_several_files(recordings, noises, tmp_path):
     (tmp_path / "enrol_x.txt").rename(tmp_path / "enrol_y.txt")
     with pytest.raises(UserError, match="enrolment y: no trial list of that name"):
         prepare_own(recordings, tmp_path / "other", **(options | {"enrol": [tmp_path / "enrol_y.txt"]}))
+
+
+def test_parts_of_files_are_the_utterances(recordings, noises, tmp_path):
+    files = [path.relative_to(recordings) for path in sorted(recordings.glob("*/*/*.wav"))]
+    lines = [f"{path.with_suffix('')} 0.063 0.45\n" for path in files[:-2]]
+    lines += [f"{path} 0.1 0.8 the\\end\n" for path in files[:-2]]
+    (tmp_path / "parts").write_text("".join(lines) + "spk00-s0-00001 0 -1\n\n")
+    (tmp_path / "t.txt").write_text(
+        "1 spk00-s0-00001-0000063-0000450 spk00/s1/00001-the_end\n0 spk00-s0-00001-0000000-end spk01/s0/00001-the_end\n"
+    )
+    options = {"trials": [tmp_path / "t.txt"], "dev_speakers": 3, **noises}
+    said = []
+    prepare_own(recordings, tmp_path / "d", segments=tmp_path / "parts", say=said.append, **options)
+    assert f"{tmp_path / 'parts'}: 93 parts of 46 files" in said
+    assert any(line.startswith("left out: 2 files that ") and "spk11/s1/00001.wav" in line for line in said)
+    data = {name: DataDir(tmp_path / "d" / name) for name in ("train", "dev", "test")}
+    for directory in data.values():
+        directory.validate()
+    test = data["test"]
+    assert len(test.segments) == 17 and len(test.wav_scp) == 8
+    assert test.segments["spk00-s0-00001-0000063-0000450"] == ("spk00-s0-00001", 0.063, 0.45)
+    assert test.segments["spk00-s0-00001-the_end"] == ("spk00-s0-00001", 0.1, 0.5), "not clipped at the file's end"
+    assert test.utt2dur["spk00-s0-00001-the_end"] == 0.4 and test.utt2dur["spk00-s0-00001-0000000-end"] == 0.5
+    dev = data["dev"]
+    for copy in set(dev.trials("cross").test):
+        assert dev.segments[copy] == dev.segments[copy.removesuffix("-cross")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("spk00/s0/00001.wav 0.3 0.2", "parts:2: expected 0 <= start < end"),
+        ("spk00/s0/00009.wav 0 0.2", "parts:2: 'spk00/s0/00009.wav' is no file"),
+        ("spk00/s0/00001.wav 0", "parts:2: expected 'FILE START END"),
+        ("spk00/s0/00001.wav 0 0.4", "parts:2: a second part with the id 'spk00-s0-00001-0000000-0000400'"),
+    ],
+)
+def test_faults_of_the_list_of_parts(recordings, noises, tmp_path, line, message):
+    (tmp_path / "parts").write_text(f"spk00/s0/00001.wav 0 0.4\n{line}\n")
+    with pytest.raises(UserError, match=message):
+        prepare_own(recordings, tmp_path / "d", segments=tmp_path / "parts", say=lambda _: None, **noises)
+    assert not (tmp_path / "d").exists()
+
+
+def test_parts_beyond_their_files_are_listed_and_many_refused(recordings, noises, tmp_path):
+    files = [path.relative_to(recordings) for path in sorted(recordings.glob("*/*/*.wav"))]
+    lines = [f"{path} 0 0.5" for path in files]
+    for count in (3, 11):
+        late = [f"{path} 0 1.2" for path in files[:count]]
+        (tmp_path / "parts").write_text("\n".join(lines + late) + "\n")
+        if count == 11:
+            with pytest.raises(UserError, match="11 of 59 .*the part from 0 s to 1.2 s is not in it, it has 0.50 s"):
+                prepare_own(recordings, tmp_path / "e", segments=tmp_path / "parts", say=lambda _: None, **noises)
+        else:
+            prepare_own(recordings, tmp_path / "d", segments=tmp_path / "parts", say=lambda _: None, **noises)
+            assert len((tmp_path / "d/broken.txt").read_text().splitlines()) == 3

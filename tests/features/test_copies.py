@@ -182,3 +182,19 @@ def test_noises_become_a_data_directory_when_the_plan_stores_them(tmp_path, caps
 def tone(path: Path) -> Path:
     soundfile.write(path, np.sin(np.arange(8000)), 16000)
     return path
+
+
+def test_copies_of_segments_are_the_same_parts(tmp_path, noise):
+    data = data_dir(tmp_path / "train")
+    keys = list(read_table(data / "utt2spk"))
+    write_table(data / "segments", {key: f"{key[:4]} {number} {number + 2.5}" for number, key in enumerate(keys)})
+    write_table(data / "wav.scp", {key[:4]: f"/audio/{key[:4]}.wav" for key in keys} | {"unused": "/u.wav"})
+    (data / "utt2dur").unlink()
+    assert make_copies(data, tmp_path / "copies", plan_of(PLAN), noise, 7, quiet) > 0
+    copies = DataDir(tmp_path / "copies")
+    copies.validate()
+    assert list(copies.wav_scp) == ["s0-x", "s1-x", "s2-x", "s3-x", "s4-x", "s5-x"]
+    originals = DataDir(data).segments
+    assert all(copies.segments[key] == originals[original] for key, original in copies.utt2uniq.items())
+    slow = next(key for key in copies.utt2spk if key.startswith("sp0.9-") and copies.utt2aug[key] == "speed=0.9")
+    assert copies.utt2dur[slow] == pytest.approx(2.5 / 0.9, abs=1e-4)

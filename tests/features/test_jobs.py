@@ -266,8 +266,57 @@ def _part_with_limit(corpus: Path, prefix: Path) -> None:
     os._exit(0)
 
 
-def test_segments_are_refused_before_features_of_whole_recordings_are_made(corpus, tmp_path):
-    (corpus / "segments").write_text("a-1 recording 0 1\n")
-    with pytest.raises(UserError, match="segments: parts of recordings are not read"):
+def segment(corpus: Path, target: Path, keys: list[str]) -> Path:
+    """Write a data directory whose `keys` are parts of one long recording; recipes as in `corpus`."""
+    tables = {name: {} for name in ("segments", "utt2spk", "utt2aug")}
+    waves, start = [], 0
+    for key in keys:
+        wave = soundfile.read(corpus.parent / "audio files" / f"{key}.wav", dtype="int16")[0]
+        tables["segments"][key] = f"long {start / 16000} {(start + len(wave)) / 16000}"
+        tables["utt2spk"][key] = key[:2]
+        waves.append(wave)
+        start += len(wave)
+    path = corpus.parent / "long recording.wav"
+    soundfile.write(path, np.concatenate(waves), 16000)
+    tables["wav.scp"] = {"long": path, "unused": corpus.parent / "none.wav"}
+    tables["utt2aug"] = {key: recipe for key, recipe in read_table(corpus / "utt2aug").items() if key in keys}
+    write_data_dir(target, tables)
+    shutil.copy(corpus / "augment.scp", target)
+    return target
+
+
+def test_features_of_segments_are_those_of_files_of_the_same_samples(corpus, tmp_path):
+    keys = list(read_table(corpus / "utt2spk"))[:20]
+    data = segment(corpus, tmp_path / "segmented", keys)
+    part(corpus, tmp_path / "files.1", compression="fm")
+    assert part(data, tmp_path / "parts.1", compression="fm") == 20
+    files, parts = FeatureReader(tmp_path / "files.1.scp"), FeatureReader(tmp_path / "parts.1.scp")
+    assert list(parts.keys) == keys
+    for key in keys:
+        assert np.array_equal(files.read(key), parts.read(key)), key
+    text = (data / "segments").read_text()
+    (data / "segments").write_text(text.replace(text.split()[3], "0.25", 1))
+    said = []
+    part(data, tmp_path / "parts.1", say=said.append)
+    assert not any("done before" in line for line in said)
+
+
+def test_segments_beyond_their_recording_are_listed_and_dropped(corpus, tmp_path):
+    keys = list(read_table(corpus / "utt2spk"))
+    data = segment(corpus, tmp_path / "segmented", keys)
+    lines = (data / "segments").read_text().splitlines()
+    lines[-1] = f"{keys[-1]} long 5 1000"
+    (data / "segments").write_text("\n".join(lines) + "\n")
+    assert part(data, tmp_path / "parts.1") == 29
+    failed = (tmp_path / "parts.1.failed").read_text()
+    assert failed.startswith(keys[-1]) and "the part from 5 s to 1000 s is not in it" in failed
+    assert merge_parts(data, [tmp_path / "parts.1"], say=quiet) == 29
+    DataDir(data).validate(feats=True)
+    assert list(read_table(data / "segments")) == keys[:-1] and list(read_table(data / "wav.scp")) == ["long"]
+
+
+def test_faults_of_segments_stop_before_anything_is_written(corpus, tmp_path):
+    (corpus / "segments").write_text("s0-00 recording 0 1\n")
+    with pytest.raises(UserError, match="segments:1: recording 'recording' is not in"):
         part(corpus, tmp_path / "segmented")
-    assert not (tmp_path / "segmented.ark").exists()
+    assert not list(tmp_path.glob("*segmented*"))

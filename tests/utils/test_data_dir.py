@@ -168,9 +168,19 @@ def test_segments(tmp_path: Path) -> None:
         data / "segments", {key: f"rec{index // 2} {index}.0 {index + 1}.5" for index, key in enumerate(utterances)}
     )
     write_rows(data / "wav.scp", {"rec0": "sox a |", "rec1": "b.wav", "rec2": "c.wav"})
-    assert run_script("validate_data_dir.sh", "--no-feats", data).returncode == 0
     assert run_script("subset_data_dir.sh", "--first", data, 2, tmp_path / "half").returncode == 0
     assert (tmp_path / "half/wav.scp").read_text() == "rec0 sox a |\n"
+    assert "wav.scp:3: no segment is of rec2" in run_script("validate_data_dir.sh", "--no-feats", data).stderr
+    assert run_script("fix_data_dir.sh", data).returncode == 0
+    assert run_script("validate_data_dir.sh", "--no-feats", data).returncode == 0
+    assert run_script("split_data.sh", "--per-utt", data, 2).stdout == "2\n"
+    for number, entry in enumerate(("rec0 sox a |\n", "rec1 b.wav\n")):
+        assert (data / f"split2utt/{number + 1}/wav.scp").read_text() == entry
+        assert keys(data / f"split2utt/{number + 1}/segments") == utterances[2 * number : 2 * number + 2]
+    assert run_script("copy_data_dir.sh", "--utt-suffix", "-x", data, tmp_path / "copy").returncode == 0
+    assert run_script("combine_data.sh", tmp_path / "both", data, tmp_path / "copy").returncode == 0
+    assert run_script("validate_data_dir.sh", "--no-feats", tmp_path / "both").returncode == 0
+    assert len(keys(tmp_path / "both/segments")) == 8 and keys(tmp_path / "both/wav.scp") == ["rec0", "rec1"]
     replace_line(data / "segments", 2, f"{utterances[1]} rec0 3.0 1.0")
     result = run_script("validate_data_dir.sh", "--no-feats", data)
     assert "segments:2: expected 0 <= start < end (seconds), found: 3.0 1.0" in result.stderr

@@ -6,10 +6,10 @@ import shutil
 from itertools import accumulate, groupby
 
 from reading import TableError, read_table
+from restrict import write_recordings
 from tables import (
     WHOLE_FILES,
     make_parser,
-    recording_files,
     require_directory,
     run_script,
     say,
@@ -102,8 +102,7 @@ def write_parts(directory, target, ids, speakers, part_of, number):
         for name in (*WHOLE_FILES, "augment.scp"):
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(directory / name, folder / name)
-        for name in recording_files(directory):
-            shutil.copyfile(directory / name, folder / name)
+        write_recordings(directory, folder)
         for name in speaker_files(directory):
             write_table(folder / name, *select(*read_table(directory / name), set(part_speakers)))
 

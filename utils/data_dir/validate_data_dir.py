@@ -170,10 +170,11 @@ def check_audio(path, first, values):
 
 
 def check_segments(directory):
-    """Check the times of segments and that wav.scp has the recordings."""
+    """Check the times of segments and that wav.scp has their recordings and no others."""
     path = directory / "segments"
     recordings = read_table(directory / "wav.scp")[0] if (directory / "wav.scp").is_file() else None
     known = set(recordings or ())
+    unused = set(known)
     if recordings:
         check_audio(directory / "wav.scp", 1, read_table(directory / "wav.scp")[1])
     for number, value in enumerate(read_table(path)[1], 1):
@@ -186,6 +187,11 @@ def check_segments(directory):
             valid = False
         if not valid:
             raise TableError(f"{path}:{number}: expected 0 <= start < end (seconds), found: {start} {end}")
+        unused.discard(recording)
+    if unused:
+        first = min(unused)
+        number = recordings.index(first) + 1
+        raise TableError(f"{directory}/wav.scp:{number}: no segment is of {first} (fix_data_dir.sh takes it out)")
 
 
 def augment_sources(directory):
