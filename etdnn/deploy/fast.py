@@ -7,11 +7,11 @@ What differs from `Tdnn.forward`, none of it in what is computed:
 - Batch norm after ReLU, scale * max(a, 0) + shift, is max(scale * a + shift, shift), or min where the scale is
   negative: the scale goes into the weights before it, the shift into the bias, and what remains is one clamp. This
   holds at the zero-padded edges too, where folding into the convolution that follows would not.
-- A Res2 stage overwrites its own group of channels; the pooling works on slices of channels that fit the cache; large
-  buffers are kept between calls.
+- A Res2 stage overwrites its own group of channels; the pooling works on slices of channels that fit the cache, its
+  weights divided by their sum at the end; large buffers are kept between calls; the last norms are in the last layer.
 
-With precision `bf16` the operands of the larger products are rounded to bfloat16 (8 bits of mantissa) for the matrix
-units that some CPUs have for it; sums, norms, gates and statistics stay in fp32.
+With precision `bf16` what the larger products take and give is rounded to bfloat16 (8 bits of mantissa), for the matrix
+units that some CPUs have for it; gates, statistics and the embedding are computed in fp32.
 """
 
 import copy
@@ -32,6 +32,8 @@ MIN_BF16_WEIGHTS = 8192
 """Products of fewer weights stay in fp32: a bf16 call costs about 20 us before it multiplies anything."""
 POOLING_CHANNELS = 512
 """Channels that are pooled together: 3 s of them take 600 KB."""
+MAX_LOGIT = 40.0
+"""Attention logits that cannot exceed this need no maximum taken off before the exponential."""
 KEPT_BYTES = 1 << 26
 """Buffers of calls that needed more (about half a minute at the largest size) are freed after the call."""
 
@@ -78,28 +80,23 @@ class Product:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, activation: str = "none"):
-        self.outputs = weight.shape[0]
         self.dtype = dtype if weight.numel() >= MIN_BF16_WEIGHTS else torch.float
         self.activation = activation
         self.weight, self.transposed, self.bias = weight, weight.t(), bias
         self._bf16: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, x: Tensor, space: Workspace, out: Tensor | None = None) -> Tensor:
-        """Return `out` with the result; without `out` new rows of the product's own type."""
+        """Return rows of the product's own type: `out` if they are fp32 and it is too, else new ones."""
         if x.dtype != self.dtype:
             x = space.take("operand", *x.shape, dtype=self.dtype).copy_(x)
         if self.dtype == torch.float:
+            out = None if out is None or out.dtype != self.dtype else out
             if self.bias is None:
                 return _activate(torch.mm(x, self.transposed, out=out), self.activation)
             return _activate(torch.addmm(self.bias, x, self.transposed, out=out), self.activation)
         if self._bf16 is None:
             self._bf16 = bf16_product(self.weight, self.bias, self.activation)
-        result = self._bf16(x)
-        return result if out is None else out.copy_(result)
-
-    def room(self, name: str, rows: int, space: Workspace) -> Tensor | None:
-        """Return rows to write to, or None where the result comes in new rows of type bf16 that serve as they are."""
-        return space.take(name, rows, self.outputs) if self.dtype == torch.float else None
+        return self._bf16(x)
 
     def __getstate__(self) -> dict:
         """Copies make their own packed weights."""
@@ -128,19 +125,17 @@ class Layer:
         (self.kernel,), (self.dilation,), (self.reach,) = (
             layer.conv.kernel_size, layer.conv.dilation, layer.conv.padding,
         )  # fmt: skip
-        norm = layer.norm
-        scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-        shift = norm.bias.double() - norm.running_mean.double() * scale
+        scale, shift = norm_map(layer.norm)
         weight = (layer.conv.weight.double() * scale[:, None, None]).transpose(1, 2).flatten(1)
         self.product = Product(weight.float(), shift.float(), dtype)
         infinity = torch.full_like(shift, torch.inf)
-        self.low = torch.where(scale >= 0, shift, -infinity).float()
-        self.high = torch.where(scale >= 0, infinity, shift).float() if (scale < 0).any() else None
+        self.low = torch.where(scale >= 0, shift, -infinity).to(self.product.dtype)
+        self.high = torch.where(scale >= 0, infinity, shift).to(self.low.dtype) if (scale < 0).any() else None
 
-    def __call__(self, x: Tensor, space: Workspace, out: Tensor) -> Tensor:
-        """Rows (n, kernel * inputs) to `out`, rows (n, outputs)."""
-        self.product(x, space, out)
-        return out.clamp_min_(self.low) if self.high is None else out.clamp_(self.low, self.high)
+    def __call__(self, x: Tensor, space: Workspace, out: Tensor | None = None) -> Tensor:
+        """Rows (n, kernel * inputs) to `out`, or to new rows, (n, outputs)."""
+        y = self.product(x, space, out)
+        return torch.clamp(y, self.low, self.high, out=y if out is None else out)
 
 
 class Frames:
@@ -178,16 +173,15 @@ class FastBlock:
         self.squeeze = Product(squeeze.weight.detach(), squeeze.bias.detach(), torch.float, "relu")
         self.excite = Product(excite.weight.detach(), excite.bias.detach(), torch.float, "sigmoid")
 
-    def __call__(self, x: Tensor, total: Tensor, out: Tensor, space: Workspace) -> Tensor:
-        """Write the block's output plus `total` to `out`, which is returned, and add it to `total`.
+    def __call__(self, x: Tensor, total: Tensor, out: Tensor, space: Workspace) -> None:
+        """Write the block's output plus `total` to `out`, and add it to `total`.
 
-        `x` and `out` are rows (batch * frames, channels), `total` is the running sum (batch, frames, channels).
+        `x` are rows (batch * frames, channels); `out` and `total`, the running sum, are (batch, frames, channels).
         """
-        batch, frames, channels = total.shape
-        inner = self.first.product.outputs
-        hidden = self.first(x, space, space.take("inner", batch * frames, inner))
-        group = inner // RES2_SCALE
-        rows, grids = hidden.split(group, 1), hidden.view(batch, frames, inner).split(group, 2)
+        batch, frames, _ = total.shape
+        hidden = self.first(x, space)
+        group = hidden.shape[1] // RES2_SCALE
+        rows, grids = hidden.split(group, 1), hidden.view(batch, frames, -1).split(group, 2)
         inputs = Frames(space, "res2", batch, frames, group, self.stages[0])
         for index, stage in enumerate(self.stages):
             if index:
@@ -195,11 +189,14 @@ class FastBlock:
             else:
                 inputs.centre.copy_(grids[0])
             stage(inputs.unfold(), space, rows[index])
-        exact = out if out.dtype == torch.float else space.take("outer", *out.shape)
-        y = self.last(hidden, space, exact).view(total.shape)
-        gates = self.excite(self.squeeze(y.mean(dim=1), space), space)
-        total += torch.addcmul(total, y, gates.unsqueeze(1), out=y)
-        return out if out is exact else out.copy_(exact)
+        if out.dtype == torch.float:
+            self.last(hidden, space, out.flatten(0, 1))
+            y = out
+        else:
+            y = self.last(hidden, space).view(total.shape)
+        gates = self.excite(self.squeeze(y.sum(dim=1, dtype=torch.float) / frames, space), space)
+        torch.addcmul(total, y, gates.to(y.dtype).unsqueeze(1), out=out)
+        total += out
 
 
 class FastPooling:
@@ -207,25 +204,28 @@ class FastPooling:
 
     def __init__(self, pooling: AttentiveStatistics, dtype: torch.dtype):
         self.down = Product(pooling.down.weight.detach().squeeze(2), None, dtype, "tanh")
-        parts = pooling.up.weight.detach().squeeze(2).split(POOLING_CHANNELS)
-        self.up = [Product(part, None, dtype) for part in parts]
+        up = pooling.up.weight.detach().squeeze(2)
+        self.up = [Product(part, None, dtype) for part in up.split(POOLING_CHANNELS)]
+        self.bounded = bool(up.abs().sum(dim=1).max() < MAX_LOGIT)
 
     def __call__(self, x: Tensor, batch: int, space: Workspace) -> Tensor:
         """Rows (batch * frames, channels) to (batch, 2 * channels): means, then deviations."""
-        hidden = self.down(x, space, self.down.room("bottleneck", len(x), space))
-        means, squares = [], []
+        hidden, sums = self.down(x, space), []
         for up, part in zip(self.up, x.split(POOLING_CHANNELS, 1), strict=True):
             shape = (batch, len(x) // batch, part.shape[1])
-            weights = up(hidden, space, space.take("weights", *part.shape)).view(shape)
+            weights = space.take("weights", *part.shape)
+            logits = up(hidden, space, weights)
+            weights = (logits if logits is weights else weights.copy_(logits)).view(shape)
             values = part.view(shape)
             if values.dtype != torch.float:
                 values = space.take("values", *shape).copy_(values)
-            weights.sub_(weights.amax(dim=1, keepdim=True)).exp_()
-            weights.div_(weights.sum(dim=1, keepdim=True))
-            means.append(weights.mul_(values).sum(dim=1))
-            squares.append(weights.mul_(values).sum(dim=1))
-        mean = torch.cat(means, dim=1)
-        variance = torch.cat(squares, dim=1) - mean * mean
+            if not self.bounded or shape[1] == 1:  # a single frame weighs exactly 1, as its deviation is 0
+                weights -= weights.amax(dim=1, keepdim=True)
+            weights.exp_()
+            sums.append([weights.sum(dim=1), weights.mul_(values).sum(dim=1), weights.mul_(values).sum(dim=1)])
+        total, mean, square = (torch.cat(each, dim=1) for each in zip(*sums, strict=True))
+        mean /= total
+        variance = square / total - mean * mean
         return torch.cat([mean, variance.clamp(min=1e-9).sqrt()], dim=1)
 
 
@@ -240,7 +240,7 @@ class FastTdnn(nn.Module):
         self.blocks = [FastBlock(block, dtype) for block in net.blocks]
         self.aggregation = Product(net.aggregation.weight.detach().squeeze(2), None, dtype, "relu")
         self.pooling = FastPooling(net.pooling, dtype)
-        self.pooling_norm, self.embedding, self.embedding_norm = net.pooling_norm, net.embedding, net.embedding_norm
+        self.embedding = embedding_between_norms(net)
         self._spaces: list[Workspace] = []
 
     @torch.inference_mode()
@@ -254,7 +254,7 @@ class FastTdnn(nn.Module):
         pooled = self.pooling(self._aggregated(x.float(), space), len(x), space)
         if space.bytes <= KEPT_BYTES:
             self._spaces.append(space)
-        return self.embedding_norm(self.embedding(self.pooling_norm(pooled)))
+        return self.embedding(pooled)
 
     def _apply(self, fn, recurse: bool = True) -> nn.Module:
         """Refuse what `.to` and its like would change: all of it is laid out for fp32 buffers on the CPU."""
@@ -272,12 +272,28 @@ class FastTdnn(nn.Module):
 
     def _aggregated(self, x: Tensor, space: Workspace) -> Tensor:
         batch, in_feats, frames = x.shape
-        channels, rows = self.arch.widths[0], batch * frames
+        channels, dtype = self.arch.widths[0], self.aggregation.dtype
         inputs = Frames(space, "stem", batch, frames, in_feats, self.stem)
         inputs.centre.copy_(x.transpose(1, 2))
-        x = self.stem(inputs.unfold(), space, space.take("total", rows, channels))
-        total = x.view(batch, frames, channels)
-        outputs = space.take("outputs", rows, self.arch.depth * channels, dtype=self.aggregation.dtype)
-        for block, output in zip(self.blocks, outputs.split(channels, 1), strict=True):
-            x = block(x, total, output, space)
-        return self.aggregation(outputs, space, self.aggregation.room("aggregated", rows, space))
+        total = space.take("total", batch, frames, channels, dtype=dtype)
+        x = self.stem(inputs.unfold(), space, total.flatten(0, 1))
+        outputs = space.take("outputs", batch, frames, self.arch.depth * channels, dtype=dtype)
+        for block, output in zip(self.blocks, outputs.split(channels, 2), strict=True):
+            block(x, total, output, space)
+            x = output.flatten(0, 1)
+        return self.aggregation(outputs.flatten(0, 1), space)
+
+
+def embedding_between_norms(net: Tdnn) -> nn.Linear:
+    """Return the layer after the pooling with the batch norms before and after it folded in."""
+    (before, offset), (after, shift) = (norm_map(norm) for norm in (net.pooling_norm, net.embedding_norm))
+    layer, weight = copy.deepcopy(net.embedding), net.embedding.weight.double()
+    layer.weight.copy_(weight * before * after[:, None])
+    layer.bias.copy_((net.embedding.bias.double() + weight @ offset) * after + shift)
+    return layer
+
+
+def norm_map(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Return scale and shift of a batch norm in eval mode, in fp64."""
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return scale, norm.bias.double() - norm.running_mean.double() * scale

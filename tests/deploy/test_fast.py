@@ -78,6 +78,22 @@ def test_pooling_in_slices_of_channels(monkeypatch):
     assert_equal(*both(scrambled(Tdnn(Arch.parse(DEEP))), torch.randn(2, 80, 60)))
 
 
+def test_attention_logits_beyond_the_range_of_the_exponential(monkeypatch):
+    net = scrambled(Tdnn(Arch.parse(DEEP)))
+    with torch.no_grad():
+        net.pooling.up.weight.mul_(100)
+    x = torch.randn(2, 80, 60)
+    assert torch.cosine_similarity(*both(net, x)).min() > 0.99999
+    assert torch.isfinite(accelerate(net, "bf16")(x)).all()
+    monkeypatch.setattr(fast, "MAX_LOGIT", 1e9)
+    assert not torch.isfinite(accelerate(net)(x)).all()
+
+
+def test_attention_with_the_maximum_taken_off(monkeypatch):
+    monkeypatch.setattr(fast, "MAX_LOGIT", 0)
+    assert_equal(*both(scrambled(Tdnn(Arch.parse(DEEP))), torch.randn(2, 80, 60)))
+
+
 def test_buffers_of_long_utterances_are_not_kept(monkeypatch):
     monkeypatch.setattr(fast, "KEPT_BYTES", 1 << 19)
     quick = accelerate(random_net())
