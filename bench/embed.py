@@ -1,6 +1,7 @@
 """One embedding on one CPU thread: PyTorch eager, the fast order in fp32 and bf16, onnxruntime; and the EER of each.
 
 python3 bench/embed.py [--archs small mobile base largest] [--rounds 15] [--frames 300]
+python3 bench/embed.py --profile [--archs ...]                                    where the fast orders' time goes
 python3 bench/embed.py --archs --model MODEL ... --data DATADIR --trials TRIALS ...      EER only
 
 CPU time of one utterance from normalised features: the ways alternated, each called twice in a round of which the
@@ -10,12 +11,15 @@ scores of whole utterances. Four networks take about two minutes on a machine th
 """
 
 import argparse
+import statistics
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
@@ -32,6 +36,7 @@ from etdnn.model.tdnn import Tdnn
 from etdnn.scoring.cosine import cosine_scores, index_trials, length_normalise
 from etdnn.scoring.metrics import eer
 
+PRODUCTS = {"addmm", "mm", "linear", "_linear_pointwise"}
 ARCHS = {
     "small": Arch.parse("2-256-256-256-3-3-3-400"),
     "mobile": Arch.parse("3-384-256-256-256-5-3-3-3-768"),
@@ -71,6 +76,57 @@ def show_speeds(names: Sequence[str], frames: int, rounds: int, folder: Path) ->
                 f"{speed.share:9.0%}{speed.ratio:14.2f}x",
                 flush=True,
             )
+
+
+class OperationTimes(TorchFunctionMode):
+    """CPU time of each operation inside, by name and shapes of its first operands; views are left out."""
+
+    def __init__(self, now: Callable[[], float]):
+        super().__init__()
+        self.now, self.seconds, self.calls = now, defaultdict(float), defaultdict(int)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        began = self.now()
+        result = func(*args, **(kwargs or {}))
+        took = self.now() - began
+        tensors = [each for each in args if isinstance(each, torch.Tensor)]
+        if tensors and getattr(func, "__name__", "") not in ("view", "split", "flatten", "as_strided", "__get__"):
+            shapes = ", ".join("x".join(map(str, each.shape)) for each in tensors[:3])
+            key = (getattr(func, "__name__", str(func)), f"{shapes} {str(tensors[0].dtype).removeprefix('torch.')}")
+            self.seconds[key] += took
+            self.calls[key] += 1
+        return result
+
+
+def show_profile(names: Sequence[str], frames: int, rounds: int, top: int = 12) -> None:
+    """Print where the time of both fast orders goes: medians over rounds, each operation timed in its place."""
+    now = clock(1)
+    peaks = measured_peaks(now)
+    for name in names:
+        torch.manual_seed(0)
+        net, x = Tdnn(ARCHS[name]).eval(), torch.randn(1, 80, frames)
+        for precision in ("fp32", "bf16"):
+            quick = accelerate(net, precision)
+            found, whole = defaultdict(list), []
+            for round_ in range(rounds + 2):
+                began = now()
+                quick(x)
+                took = now() - began
+                with OperationTimes(now) as times:
+                    quick(x)
+                if round_ > 1:
+                    whole.append(took)
+                    for key, seconds in times.seconds.items():
+                        found[key].append(seconds)
+            medians = {key: 1e3 * statistics.median(each) for key, each in found.items()}
+            products = sum(each for key, each in medians.items() if key[0] in PRODUCTS)
+            least = 1e3 * arch_macs(net.arch, frames, batch_norm=False) / peaks[precision]
+            print(
+                f"{name} {precision}: {1e3 * statistics.median(whole):.2f} ms; products {products:.2f} ms (at the peak "
+                f"{least:.2f}), other operations {sum(medians.values()) - products:.2f} ms"
+            )
+            for key in sorted(medians, key=medians.get, reverse=True)[:top]:
+                print(f"  {medians[key]:8.3f} ms {times.calls[key]:4d} x {key[0]:18} {key[1]}", flush=True)
 
 
 def show_errors(model_path: str, data: DataDir, lists: Sequence[str], folder: Path) -> None:
@@ -114,6 +170,7 @@ def main() -> None:
     parser.add_argument("--archs", nargs="*", choices=ARCHS, default=list(ARCHS), help="networks to time")
     parser.add_argument("--rounds", type=int, default=15, help="measured calls per way (default 15)")
     parser.add_argument("--frames", type=int, default=300, help="length of the utterance (default 300: 3 s)")
+    parser.add_argument("--profile", action="store_true", help="show the fast orders' operations instead of speeds")
     parser.add_argument("--model", action="append", default=[], help="model file whose EER is wanted; repeatable")
     parser.add_argument("--data", help="data directory with the features of the trials' utterances")
     parser.add_argument("--trials", action="append", default=[], help="trial list; repeatable")
@@ -122,7 +179,9 @@ def main() -> None:
         parser.error("--model needs --data and --trials")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        if args.archs:
+        if args.profile:
+            show_profile(args.archs, args.frames, args.rounds)
+        elif args.archs:
             show_speeds(args.archs, args.frames, args.rounds, Path(folder))
         for path in args.model:
             show_errors(path, DataDir(args.data), args.trials, Path(folder))
