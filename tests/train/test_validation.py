@@ -12,6 +12,7 @@ from etdnn.train.phases import PhaseJob, train_phase
 from etdnn.train.settings import load_train_settings
 from etdnn.train.state import Checkpoints
 from tests.train.conftest import make_training_set
+from tests.train.test_phases import command, run
 
 VALIDATION = "validation: {epochs: 1, crops: 16, frames: 30, dev_crops: 1, dev_frames: 30%s}\n"
 
@@ -75,6 +76,14 @@ def test_a_resumed_run_remembers_the_best(config, space, with_dev, tmp_path):
     assert hash_file(tmp_path / "whole/supernet.safetensors") == hash_file(tmp_path / "broken/supernet.safetensors")
     shown = [[line for line in journal(tmp_path / name) if "dev_eer" in line] for name in ("whole", "broken")]
     assert shown[0] == shown[1]
+
+
+@pytest.mark.slow
+def test_the_other_rank_waits_while_the_first_measures(config, space, with_dev, tmp_path):
+    config.write_text(config.read_text() + VALIDATION % "")
+    done = run(command(config, tmp_path, with_dev, tmp_path / "run", "largest", ranks=2))
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in journal(tmp_path / "run") if "dev_eer" in line] == [3, 6, 9]
 
 
 def test_what_validation_needs_is_named(config, space, training_set, tmp_path):
