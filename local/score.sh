@@ -13,6 +13,7 @@ Options:
   --top-n N           cohort scores of AS-norm, clamped to the cohort [300]
   --cohort-means BOOL the cohort is the means of its speakers [false]
   --prior P           target prior of the calibration [0.01]
+  --qmf BOOL          also every back-end with the durations of both sides in its score, fitted on dev: NAME+qmf [false]
   --replicates N      bootstrap draws over speakers for the intervals; 0: none [1000]
   --allow-missing BOOL leave out trials without embeddings [false]
   --cmd COMMAND       how the job is run [utils/run.pl]
@@ -25,6 +26,7 @@ backends="cosine mean asnorm"
 top_n=300
 cohort_means=false
 prior=0.01
+qmf=false
 replicates=1000
 allow_missing=false
 cmd=utils/run.pl
@@ -55,6 +57,10 @@ arguments=(--backends "$backends" --top-n "$top_n" --prior "$prior" --replicates
 for name in "${trials[@]}"; do
   [ -z "$name" ] || arguments+=(--trials "$name")
 done
+if [ "$qmf" = true ]; then
+  arguments+=(--qmf)
+  inputs+=("$data"/{dev,test}/utt2du[r] "$data"/{dev,test}/segment[s]) # those that are there
+fi
 [ "$cohort_means" = false ] || arguments+=(--cohort-means)
 [ "$allow_missing" = false ] || arguments+=(--allow-missing)
 

@@ -44,6 +44,7 @@ phase=
 subnets=
 calibration_crops=6000
 finetune=false
+qmf=false
 licence=
 trials=()
 defaults
@@ -86,6 +87,7 @@ Options (dashes or underscores; default in brackets):
   --finetune true       train each derived subnet on, as section finetune of the training configuration says [$finetune]
   --trials LIST         a trial list (repeatable): by file, stage 0 takes it in where the corpus leaves that to the user;
                         by name, stage 7 scores only the lists named [all of $datadir/test]
+  --qmf true            score every back-end also with the durations of both sides, fitted on dev: NAME+qmf [$qmf]
   --licence TEXT        licence of the corpus, for the model cards [${licence:-not stated}]
   --expdir DIR          models and results [$expdir]
   --datadir DIR         data directories [$datadir]
@@ -190,7 +192,7 @@ fi
 if begin 7 "scores"; then
   for name in "${BUDGETS[@]}"; do
     need 6 "$expdir/subnet/$name/embeddings/test.scp"
-    run local/score.sh --cmd "$train_cmd" "${COMMON[@]}" "${TRIAL_ARGUMENTS[@]}" "$datadir" "$expdir" "$name"
+    run local/score.sh --cmd "$train_cmd" "${COMMON[@]}" --qmf "$qmf" "${TRIAL_ARGUMENTS[@]}" "$datadir" "$expdir" "$name"
   done
 fi
 

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-n", type=int, default=300, help="cohort scores of AS-norm (default 300, clamped)")
     parser.add_argument("--cohort-means", action="store_true", help="the cohort is the means of its speakers")
     parser.add_argument("--prior", type=float, default=0.01, help="target prior of the calibration (default 0.01)")
+    parser.add_argument("--qmf", action="store_true", help="also every back-end with durations in its score, NAME+qmf")
     parser.add_argument("--replicates", type=int, default=1000, help="bootstrap draws over speakers; 0: no intervals")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
     parser.add_argument("--allow-missing", action="store_true", help="leave out trials without embeddings")
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
         args.model, args.budget, args.test, args.dev, args.embeddings, args.out, args.results,
         train=args.train if args.cohort_means else None, names=args.trials, backends=backends, top=args.top_n,
         prior=args.prior, replicates=args.replicates, seed=args.seed, allow_missing=args.allow_missing,
+        qmf=args.qmf,
     )  # fmt: skip
     print(show_results(rows))
     print(f"convention: {CONVENTION}; intervals: 95 %, bootstrap over speakers")

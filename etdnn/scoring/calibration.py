@@ -11,6 +11,9 @@ from etdnn.scoring.metrics import checked_scores
 _RIDGE = 1e-6
 """Weight of the penalty on the standardised slope: keeps the fit finite when dev is separated without an error."""
 
+_EQUAL = 1e-12
+"""Spread, against the mean, below which values count as equal."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -39,7 +42,7 @@ def fit_calibration(target_scores: np.ndarray, nontarget_scores: np.ndarray, pri
     """Fit scale and offset by logistic regression, classes weighted so that targets have the share `prior`.
 
     Minimises prior * mean_tar log(1 + exp(-l)) + (1 - prior) * mean_non log(1 + exp(l)), l = llr + logit(prior), by
-    Newton's method with step halving (two parameters, convex), under scale >= 0: scores that fall where they should
+    Newton's method with step halving (convex), under scale >= 0: scores that fall where they should
     rise tell nothing, so every log likelihood ratio is then 0 (scale 0) and the cost is that of no information.
     UserError for an empty class, NaN, equal scores throughout, or a prior outside (0, 1).
     """
@@ -48,26 +51,37 @@ def fit_calibration(target_scores: np.ndarray, nontarget_scores: np.ndarray, pri
     targets = checked_scores(target_scores, "target")
     nontargets = checked_scores(nontarget_scores, "nontarget")
     scores = np.concatenate((targets, nontargets))
-    centre, spread = float(scores.mean()), float(scores.std())
-    if spread <= 1e-12 * max(1.0, abs(centre)):
+    if scores.std() <= _EQUAL * max(1.0, abs(scores.mean())):
         raise UserError("calibration: all dev scores are equal; check the embeddings")
-    z = (scores - centre) / spread
-    sign = np.concatenate((np.ones(targets.size), -np.ones(nontargets.size)))
-    weight = np.concatenate((np.full(targets.size, prior / targets.size),
-                             np.full(nontargets.size, (1 - prior) / nontargets.size)))  # fmt: skip
+    (slope,), offset = fit_logistic(scores[:, None], np.arange(scores.size) < targets.size, prior)
+    return Calibration(float(slope), offset, prior) if slope > 0 else Calibration(0.0, 0.0, prior)
+
+
+def fit_logistic(features: np.ndarray, target: np.ndarray, prior: float) -> tuple[np.ndarray, float]:
+    """Return weights [inputs] and offset of log likelihood ratios that are linear in `features` [trials, inputs].
+
+    The cost and the weights of the classes are those of `fit_calibration`, without its condition on the sign; `target`
+    is bool and has both classes. An input that is the same in all trials gets the weight 0.
+    """
+    centre, spread = features.mean(0), features.std(0)
+    spread = np.where(spread <= _EQUAL * np.maximum(1.0, np.abs(centre)), np.inf, spread)
+    z = np.column_stack(((features - centre) / spread, np.ones(len(features))))
+    sign = np.where(target, 1.0, -1.0)
+    weight = np.where(target, prior / target.sum(), (1 - prior) / (~target).sum())
+    ridge = np.full(z.shape[1], _RIDGE)
+    ridge[-1] = 0
 
     def loss(parameters: np.ndarray) -> float:
-        margin = sign * (parameters[0] * z + parameters[1] + logit(prior))
-        return float(weight @ np.logaddexp(0, -margin)) + _RIDGE / 2 * parameters[0] ** 2
+        margin = sign * (z @ parameters + logit(prior))
+        return float(weight @ np.logaddexp(0, -margin)) + float(ridge @ parameters**2) / 2
 
-    parameters = np.array([1.0, 0.0])
+    parameters = np.zeros(z.shape[1])
+    parameters[0] = 1.0
     value = loss(parameters)
     for _ in range(100):
-        wrong = 1 / (1 + np.exp(np.clip(sign * (parameters[0] * z + parameters[1] + logit(prior)), -500, 500)))
-        pull, curve = weight * sign * wrong, weight * wrong * (1 - wrong)
-        gradient = np.array([_RIDGE * parameters[0] - pull @ z, -pull.sum()])
-        cross = curve @ z
-        hessian = np.array([[curve @ (z * z) + _RIDGE, cross], [cross, curve.sum() + 1e-300]])
+        wrong = 1 / (1 + np.exp(np.clip(sign * (z @ parameters + logit(prior)), -500, 500)))
+        gradient = ridge * parameters - (weight * sign * wrong) @ z
+        hessian = (z * (weight * wrong * (1 - wrong))[:, None]).T @ z + np.diag(np.maximum(ridge, 1e-300))
         step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
         if abs(gradient @ step) < 1e-15:
             break
@@ -77,10 +91,8 @@ def fit_calibration(target_scores: np.ndarray, nontarget_scores: np.ndarray, pri
         if trial > value:
             break
         parameters, value = parameters - size * step, trial
-    slope, offset = (float(number) for number in parameters)
-    if slope <= 0:
-        return Calibration(0.0, 0.0, prior)
-    return Calibration(slope / spread, offset - slope * centre / spread, prior)
+    weights = parameters[:-1] / spread
+    return weights, float(parameters[-1] - weights @ centre)
 
 
 def cllr(target_llrs: np.ndarray, nontarget_llrs: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from etdnn.data.datadir import DataDir
-from etdnn.errors import UserError
+from etdnn.errors import UsageError, UserError
 from etdnn.files import hash_file, write_json
 from etdnn.model.checkpoint import read_subnet, read_tensors, save_subnet
 from etdnn.model.cost import arch_macs, arch_params
@@ -24,6 +24,7 @@ from etdnn.scoring.evaluate import (
     write_set,
     write_thresholds,
 )
+from etdnn.scoring.quality import add_quality
 from etdnn.scoring.results import update_results
 
 _NO_COHORT = np.zeros((0, 0), np.float32)
@@ -46,15 +47,19 @@ def score_model(
     replicates: int = 1000,
     seed: int = 0,
     allow_missing: bool = False,
+    qmf: bool = False,
 ) -> list[dict[str, str]]:
     """Score the lists `names` of `test` (default: all); return this budget's rows of results.tsv.
 
     Thresholds and calibration come from all lists of `dev`, never from `test`; without `dev` there are none. `train`
-    (utt2spk) makes speaker means of the cohort, which plain cosine does without. Writes
+    (utt2spk) makes speaker means of the cohort, which plain cosine does without. `qmf` adds to every back-end one with
+    durations in its score (`add_quality`; those stay out of the model file, which has no durations). Writes
     OUT/{test,dev}/LIST.BACKEND.{scores,llr,det.tsv}, OUT/thresholds.json, OUT/metrics.json, the rows of `results`, and
     the model file's metadata (thresholds, results), each atomically. UserError where something is missing or does not
     fit.
     """
+    if qmf and not dev:
+        raise UsageError("--qmf is fitted on dev trials: give --dev")
     net, metadata = read_subnet(model)
     sizes = {"in_feats": metadata["in_feats"], "embedding": metadata["embedding"]}
     described = {
@@ -73,7 +78,11 @@ def score_model(
     for side in folders:
         scorer = Scorer(read_embeddings(Path(embeddings) / f"{side}.scp"), cohort, backends, used)
         scored[side] = score_set(folders[side], scorer, lists[side], allow_missing)
+    quality = add_quality(scored, folders, backends, prior) if qmf else {}
+    backends = [*backends, *quality]
     fitted = dev_thresholds(scored["dev"], backends, prior) if dev else {}
+    for name, numbers in quality.items():
+        fitted[name]["quality"] = numbers
     metrics: dict[str, Any] = {}
     for name, one in scored["test"].items():
         speakers = list_speakers(folders["test"], name, one)
@@ -93,7 +102,8 @@ def score_model(
         row for row in update_results(results, rows, supernets_of(Path(results).parent)) if row["budget"] == budget
     ]
     own = {name: one for name, one in (metadata.get("thresholds") or {}).items() if name == "own"}  # etdnn calibrate
-    save_subnet(model, net, {**metadata, "thresholds": fitted | own, "results": written})
+    plain = {name: one for name, one in fitted.items() if name not in quality}
+    save_subnet(model, net, {**metadata, "thresholds": plain | own, "results": written})
     return written
 
 

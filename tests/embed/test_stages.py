@@ -202,6 +202,27 @@ def test_scores_results_and_metadata(base, embedded, capsys):
     assert read_subnet(embedded / "model.safetensors")[1]["thresholds"]["own"] == own, "a user's own stay"
 
 
+def test_back_ends_with_durations_stand_beside_the_others(base, embedded, tmp_path, capsys):
+    assert score(base, embedded, "--backends", "cosine asnorm") == 0
+    plain = (embedded / "scores/test/main.asnorm.llr").read_bytes()
+    shutil.copytree(base / "data", tmp_path / "data")
+    for name in ("test", "dev"):
+        names = read_table(tmp_path / "data" / name / "utt2spk")
+        write_table(tmp_path / "data" / name / "utt2dur", {one: 1 + n % 7 for n, one in enumerate(names)})
+    assert score(tmp_path, embedded, "--backends", "cosine asnorm", "--qmf") == 0
+    assert (embedded / "scores/test/main.asnorm.llr").read_bytes() == plain
+    rows = read_results(embedded / "results.tsv")
+    assert [row["backend"] for row in rows] == ["asnorm", "asnorm+qmf", "cosine", "cosine+qmf"] * 2
+    saved = json.loads((embedded / "scores" / "thresholds.json").read_text())["backends"]
+    assert saved["asnorm+qmf"]["quality"]["score"] > 0 and "quality" not in saved["asnorm"]
+    # what it gives are likelihood ratios already: calibrating them again changes nothing
+    assert saved["asnorm+qmf"]["calibration"]["scale"] == pytest.approx(1, abs=0.01)
+    assert list(read_subnet(embedded / "model.safetensors")[1]["thresholds"]) == ["asnorm", "cosine"]
+    assert main(["score", "--model", "m", "--budget", "1M", "--test", "t", "--qmf", "--embeddings", "e", "--out", "o",
+                 "--results", "r.tsv"]) == 2  # fmt: skip
+    assert "--qmf is fitted on dev trials: give --dev" in capsys.readouterr().err
+
+
 def test_the_test_set_has_no_say_in_thresholds(base, embedded, tmp_path):
     assert score(base, embedded) == 0
     before = (embedded / "scores" / "thresholds.json").read_bytes()
