@@ -122,9 +122,8 @@ class Layer:
     """A `ConvReluNorm` as a product and a clamp; `reach` are the frames that its kernel looks to either side."""
 
     def __init__(self, layer: ConvReluNorm, dtype: torch.dtype):
-        (self.kernel,), (self.dilation,), (self.reach,) = (
-            layer.conv.kernel_size, layer.conv.dilation, layer.conv.padding,
-        )  # fmt: skip
+        sizes = layer.conv.kernel_size, layer.conv.dilation, layer.conv.padding
+        self.kernel, self.dilation, self.reach = (size for (size,) in sizes)
         scale, shift = norm_map(layer.norm)
         weight = (layer.conv.weight.double() * scale[:, None, None]).transpose(1, 2).flatten(1)
         self.product = Product(weight.float(), shift.float(), dtype)
@@ -174,7 +173,7 @@ class FastBlock:
         self.excite = Product(excite.weight.detach(), excite.bias.detach(), torch.float, "sigmoid")
 
     def __call__(self, x: Tensor, total: Tensor, out: Tensor, space: Workspace) -> None:
-        """Write the block's output plus `total` to `out`, and add it to `total`.
+        """Write the block's output plus `total` to `out`.
 
         `x` are rows (batch * frames, channels); `out` and `total`, the running sum, are (batch, frames, channels).
         """
@@ -189,14 +188,12 @@ class FastBlock:
             else:
                 inputs.centre.copy_(grids[0])
             stage(inputs.unfold(), space, rows[index])
-        if out.dtype == torch.float:
-            self.last(hidden, space, out.flatten(0, 1))
-            y = out
-        else:
-            y = self.last(hidden, space).view(total.shape)
-        gates = self.excite(self.squeeze(y.sum(dim=1, dtype=torch.float) / frames, space), space)
+        exact = out.dtype == torch.float
+        y = self.last(hidden, space, out.flatten(0, 1) if exact else None)
+        y = out if exact else y.view(total.shape)
+        summed = y if y.dtype == torch.float else space.take("values", *y.shape).copy_(y)
+        gates = self.excite(self.squeeze(summed.sum(dim=1) / frames, space), space)
         torch.addcmul(total, y, gates.to(y.dtype).unsqueeze(1), out=out)
-        total += out
 
 
 class FastPooling:
@@ -278,9 +275,12 @@ class FastTdnn(nn.Module):
         total = space.take("total", batch, frames, channels, dtype=dtype)
         x = self.stem(inputs.unfold(), space, total.flatten(0, 1))
         outputs = space.take("outputs", batch, frames, self.arch.depth * channels, dtype=dtype)
-        for block, output in zip(self.blocks, outputs.split(channels, 2), strict=True):
-            block(x, total, output, space)
-            x = output.flatten(0, 1)
+        parts = outputs.split(channels, 2)
+        for index, block in enumerate(self.blocks):
+            if index:
+                total += parts[index - 1]
+                x = parts[index - 1].flatten(0, 1)
+            block(x, total, parts[index], space)
         return self.aggregation(outputs.flatten(0, 1), space)
 
 
