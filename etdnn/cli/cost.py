@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _table(rows: list[dict]) -> None:
     from etdnn.model.budget import show_count
+    from etdnn.text import aligned
 
     lines = [["arch", "MACs", "conv+linear only", "params", "memory", *(["in space"] if "in_space" in rows[0] else [])]]
     for row in rows:
@@ -67,10 +68,4 @@ def _table(rows: list[dict]) -> None:
         lines.append(
             [row["arch"], *counts, *({True: "yes", False: "no"}[row[key]] for key in row if key == "in_space")]
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for first, *others in lines:
-        print(
-            first.ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)),
-            sep="  ",
-        )
+    print(aligned(lines, right=True))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from etdnn.errors import UserError
 from etdnn.files import write_text
+from etdnn.text import aligned
 
 COLUMNS = (
     "budget", "arch", "macs", "params", "model", "supernet", "trials", "backend", "targets", "nontargets",
@@ -84,6 +85,4 @@ def show_results(rows: Iterable[Mapping[str, str]]) -> str:
         )
         for row in rows
     ]  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-                     for line in table)  # fmt: skip
+    return aligned(table)
