@@ -1,8 +1,6 @@
 """ONNX files: from fbank or from the waveform, normalisation inside, checked against PyTorch before they are kept."""
 
 import json
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from etdnn import __version__
-from etdnn.deploy.onnx_tools import need, open_session
+from etdnn.deploy.onnx_tools import export_quietly, need, open_session
 from etdnn.deploy.quantise import PRECISIONS, Layer, half_weights, int8_layers
 from etdnn.deploy.runtime import Embedder
 from etdnn.deploy.wave_front_end import WaveFrontEnd
@@ -132,20 +130,14 @@ class Exporter:
 
 def build_graph(module: nn.Module, form: str, bins: int):
     """Return the onnx.ModelProto of a module that takes features or samples `x`, with dynamic batch and time."""
-    onnx = need("onnx")
-    need("onnxscript")
     example = torch.randn(2, 32000) * 0.1 if form == "wave" else torch.randn(2, 200, bins)
     time = torch.export.Dim("samples" if form == "wave" else "frames", min=4)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module, (example,), dynamo=True, opset_version=OPSET, verbose=False, external_data=False,
-            input_names=["x"], output_names=["embedding"], dynamic_shapes=({0: torch.export.Dim("batch"), 1: time},),
-        )  # fmt: skip
-    proto = program.model_proto
+    proto = export_quietly(
+        module, example, opset_version=OPSET, external_data=False,
+        input_names=["x"], output_names=["embedding"], dynamic_shapes=({0: torch.export.Dim("batch"), 1: time},),
+    )  # fmt: skip
     _strip(proto)
-    onnx.checker.check_model(proto)
+    need("onnx").checker.check_model(proto)
     return proto
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from etdnn.deploy.latency_runner import median_seconds, onnx_call
+from etdnn.deploy.onnx_tools import export_quietly, need
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
 from etdnn.model.latency import PARTS, Grid, LatencyTable, machine_name
@@ -186,21 +187,8 @@ def _torch_call(module: nn.Module, inputs: Tensor, setting: Setting) -> Callable
 
 def to_onnx(module: nn.Module, inputs: Tensor) -> bytes:
     """Return the module as an ONNX file for inputs of this shape; UserError when a package for it is missing."""
-    import contextlib
-    import io
-    import logging
-    import warnings
-
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"latency by onnxruntime: {error.name} is not installed; pip install 'etdnn[onnx]'") from None
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(module.eval(), (inputs,), dynamo=True, verbose=False)
-    return program.model_proto.SerializeToString()
+    need("onnxruntime")
+    return export_quietly(module, inputs).SerializeToString()
 
 
 class measuring:  # noqa: N801 (used as a function)

@@ -1,10 +1,17 @@
-"""onnxruntime sessions, and the packages of the extra `onnx`, imported where they are used."""
+"""ONNX graphs and onnxruntime sessions, and the packages of the extra `onnx`, imported where they are used."""
 
+import contextlib
+import io
+import logging
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from etdnn.errors import UserError
 
@@ -15,7 +22,17 @@ def need(name: str):
         return import_module(name)
     except ImportError:
         package = name.split(".")[0]
-        raise UserError(f"export needs the package {package}: pip install 'etdnn[onnx]'") from None
+        raise UserError(f"ONNX needs the package {package}: pip install 'etdnn[onnx]'") from None
+
+
+def export_quietly(module: nn.Module, example: Tensor, **options: Any):
+    """Return the onnx.ModelProto that PyTorch's exporter makes of a module in eval mode, without what it says."""
+    need("onnx")
+    need("onnxscript")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        return torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **options).model_proto
 
 
 def open_session(model: str | Path | bytes, threads: int = 1):

@@ -4,8 +4,8 @@ import re
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from etdnn.deploy.model_card import model_card
 from etdnn.deploy.onnx_tools import embed_with, need, open_session
 from etdnn.deploy.quantise import layer_table, turned
 from etdnn.deploy.runtime import Embedder, load_model
+from etdnn.deploy.speed import alternate, clock
 from etdnn.embed.extract import check_frontend
 from etdnn.errors import UserError
 from etdnn.files import write_json, write_text
@@ -165,14 +166,9 @@ def measure(
 
 def _milliseconds(sessions: Mapping[str, Any], bins: int, frames: int = 300) -> dict[str, float]:
     x = np.random.default_rng(0).standard_normal((1, frames, bins)).astype(np.float32) + 10
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    for number in range(ROUNDS + 2):
-        for name, session in sessions.items():
-            began = time.process_time()
-            session.run(None, {"x": x})
-            if number >= 2:
-                times[name].append(1e3 * (time.process_time() - began))
-    return {name: statistics.median(values) for name, values in times.items()}
+    calls = {name: partial(session.run, None, {"x": x}) for name, session in sessions.items()}
+    times = alternate(calls, ROUNDS, clock(threads=1))
+    return {name: 1e3 * statistics.median(seconds) for name, seconds in times.items()}
 
 
 def _tested(sessions: Mapping[str, Any], test: Path, model: Embedder) -> dict[str, Any]:
