@@ -17,12 +17,12 @@ Started again, it goes on where it stopped.
                         and width2/ with .torchparams and .bn.tar, or all of them in one folder (needed)
   --voxceleb2 DIR       VoxCeleb2, wav or m4a: AS-norm too [plain cosine only]
   --trials-dir DIR      folder of veri_test2.txt, the cleaned Vox1-O [in VoxCeleb1's, or fetched]
-  --models LIST         of base, mobile, small [all of --published]
+  --models LIST         of base, mobile, small [all]
   --cohort-size N       utterances of the cohort [6000]
   --m4a decode|pipe     decode the cohort's m4a files once, or at each reading [decode]
   --allow-partial true  go on with other counts than the releases'; without all trials there is no PASS [false]
   --dir DIR             data, features, models and scores [$dir]
-  --published FILE      published results and the names of their files [conf/published.tsv]
+  --published FILE      other published results, and the names of their files [the authors']
   --nj N                jobs [$(nproc)]
   --device NAME         cpu, cuda or auto [auto]
   --seed N              seed of the cohort [0]
@@ -38,7 +38,7 @@ models=
 cohort_size=6000
 m4a=decode
 allow_partial=false
-published=conf/published.tsv
+published=
 nj=$(nproc)
 device=auto
 seed=0
@@ -63,12 +63,6 @@ done
 . ./path.sh
 # shellcheck source=egs/voxceleb/cmd.sh
 . ./cmd.sh
-
-# published_rows: MODEL ARCH SUPERNET SUBNET of the models asked for
-published_rows() {
-  awk -F '\t' -v wanted=" $models " '
-    !/^#/ && NF && seen++ && (wanted ~ /^ +$/ || index(wanted, " " $1 " ")) { print $1, $2, $3, $4 }' "$published"
-}
 
 # weights_file NAME: where it lies, by its name on the card or flat
 weights_file() {
@@ -113,11 +107,9 @@ embed() {
   python3 -m etdnn extract --out "$out/$2" --join "$jobs"
 }
 
-mapfile -t rows < <(published_rows)
-[ -n "$models" ] || [ ${#rows[@]} -gt 0 ] || fail "$published: no models in it"
-for name in $models; do
-  printf '%s\n' "${rows[@]%% *}" | grep -qxF -- "$name" || fail "--models $name: not in $published" 2
-done
+# MODEL ARCH SUPERNET SUBNET of the models asked for
+rows=$(python3 -m etdnn compare-published --list --published "$published" --models "$models")
+readarray -t rows <<<"$rows"
 for row in "${rows[@]}"; do # before anything long starts
   read -r _ _ supernet subnet <<<"$row"
   weights_file "$supernet" >/dev/null

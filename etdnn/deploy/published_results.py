@@ -9,6 +9,7 @@ from etdnn.data.datadir import read_lines
 from etdnn.data.voxceleb_release import CLEANED
 from etdnn.errors import UserError
 from etdnn.model.arch import Arch
+from etdnn.text import aligned
 
 LIST = "vox1_O_cleaned"
 TRIALS = next(known.trials for known in CLEANED if known.name == LIST)
@@ -18,13 +19,36 @@ COLUMNS = ("model", "arch", "supernet", "subnet", "eer", "mindcf", "asnorm_eer",
 
 @dataclass(frozen=True)
 class Published:
-    """A published model: its arch, its files, and per back-end (EER in percent, minDCF(0.01)) on Vox1-O."""
+    """A published model on a trial list: its arch, its files, and per back-end (EER in percent, minDCF(0.01))."""
 
+    trials: str
     model: str
     arch: str
     supernet: str
     subnet: str
     figures: dict[str, tuple[float, float]]
+
+
+_BASE = (
+    "base", "3-512-512-512-512-5-3-3-3-1536",
+    "depth/depth.torchparams", "depth/depth.ecapa-tdnn.3.512.512.512.512.5.3.3.3.1536.bn.tar",
+)  # fmt: skip
+_MOBILE = (
+    "mobile", "3-384-256-256-256-5-3-3-3-768",
+    "width1/width1.torchparams", "width1/width1.3.383.256.256.256.5.3.3.3.768.bn.tar",
+)  # fmt: skip
+_SMALL = (
+    "small", "2-256-256-256-3-3-3-400",
+    "width2/width2.torchparams", "width2/width2.2.256.256.256.3.3.3.400.bn.tar",
+)  # fmt: skip
+PUBLISHED = (
+    Published(LIST, *_BASE, {"cosine": (1.14, 0.106), "asnorm": (0.94, 0.089)}),
+    Published(LIST, *_MOBILE, {"cosine": (1.61, 0.152), "asnorm": (1.41, 0.124)}),
+    Published(LIST, *_SMALL, {"cosine": (2.33, 0.241), "asnorm": (2.20, 0.219)}),
+    Published("vox1_E_cleaned", *_BASE, {"cosine": (1.31, 0.148), "asnorm": (1.20, 0.131)}),
+    Published("vox1_H_cleaned", *_BASE, {"cosine": (2.41, 0.238), "asnorm": (2.18, 0.206)}),
+)
+"""What the authors published, of their model card; files as the card names them."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +79,10 @@ class Comparison:
         return abs(self.eer - self.published.figures[self.backend][0]) <= self.tolerance + 1e-9
 
 
-def read_published(path: str | Path) -> list[Published]:
-    """Read a table such as egs/voxceleb/conf/published.tsv; UserError with file and line."""
+def read_published(path: str | Path | None = None) -> list[Published]:
+    """Return what is published on Vox1-O: the authors' results, or those of a table (UserError with file and line)."""
+    if path is None:
+        return [one for one in PUBLISHED if one.trials == LIST]
     lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line and not line.startswith("#")]
     rows = list(csv.reader((line for _, line in lines), delimiter="\t"))
     if not rows or tuple(rows[0]) != COLUMNS:
@@ -71,7 +97,7 @@ def read_published(path: str | Path) -> list[Published]:
         except (ValueError, IndexError, UserError) as error:
             raise UserError(f"{path}:{number}: {error or 'too few columns'}") from None
         figures = {"cosine": (eer, mindcf), "asnorm": (asnorm_eer, asnorm_mindcf)}
-        result.append(Published(row[0], arch, row[2], row[3], figures))
+        result.append(Published(LIST, row[0], arch, row[2], row[3], figures))
     return result
 
 
@@ -110,6 +136,4 @@ def show_comparison(lines: Sequence[Comparison]) -> str:
             (name, line.backend, f"{line.eer:.3f}", f"{eer:.2f}", f"{line.eer - eer:+.3f}", allowed,
              f"{line.mindcf:.4f}", f"{mindcf:.3f}", line.verdict)
         )  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-                     for row in table)  # fmt: skip
+    return aligned(table)

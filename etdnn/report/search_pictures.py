@@ -8,14 +8,14 @@ from etdnn.model.arch import Arch
 from etdnn.model.cost import CONVENTION
 from etdnn.report.drawing import GREY, MANY, Picture, canvas, colour, count_axis, file_name, finish, marker
 from etdnn.report.measured import SearchRun
-from etdnn.report.published import EER, MACS
+from etdnn.report.published import published_models
 from etdnn.search.population import archs_to_rows
 from etdnn.search.predictor import FOLDS, Predictor, fit_predictor, kendall_tau
 from etdnn.search.records import Evaluation
 from etdnn.seeding import numpy_generator
 
-PUBLISHED_LIST = "vox1_o"
-PUBLISHED = {name: (macs, EER[PUBLISHED_LIST, name]["asnorm"]) for name, macs in MACS.items()}
+PUBLISHED_LIST = "vox1_O_cleaned"
+PUBLISHED = published_models(PUBLISHED_LIST, "asnorm")
 """MACs and EER (%) on VoxCeleb1-O with AS-norm of the published subnets."""
 HELD_OUT_AT_MOST = 600
 """Evaluations used for predicted against measured; a predictor is fitted five times, at a cubic cost."""
@@ -71,7 +71,7 @@ def scored_pareto_pictures(rows: list[dict[str, str]], backend: str, title: str,
         if mine:
             pictures.append(
                 _scored_pareto(
-                    mine, trials, backend, title, PUBLISHED if published and PUBLISHED_LIST in trials.lower() else {}
+                    mine, trials, backend, title, PUBLISHED if published and trials == PUBLISHED_LIST else {}
                 )
             )
     return pictures
