@@ -40,7 +40,7 @@ def parse_recipe(text: str) -> dict[str, str]:
 
 def format_recipe(recipe: Recipe) -> str:
     """Return the utt2aug entry of a recipe, effects in the order in which they are applied."""
-    return " ".join(f"{name}={recipe[name]}" for name in (*EFFECTS, "average") if name in recipe)
+    return " ".join([f"{name}={recipe[name]}" for name in (*EFFECTS, "average") if name in recipe])
 
 
 def split_sources(value: str) -> tuple[list[str], float]:

@@ -3,6 +3,7 @@
 What is drawn for a copy is a function of (seed, id of the copy, plan and noise lists), not of other utterances.
 """
 
+import operator
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,9 @@ from etdnn.seeding import seed_of
 
 _LISTS = {"noise": "noise.scp", "music": "music.scp", "babble": "babble.scp", "reverb": "rir.scp"}
 _INHERITED = ("wav.scp", "segments", "utt2session")
+_Copy = tuple[str, str, str]  # id, original, recipe
+_Copies = tuple[list[str], list[str], list[str]]  # the same as columns, sorted by id
+_generator = random.Random()  # seeded for each draw: to make one costs a second seeding
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def possible(plan: Plan, material: Material, folder: Path | None) -> tuple[Plan,
 
 def draw_recipe(plan: Plan, copy: CopySet, material: Material, seed: int, utterance: str) -> dict[str, str] | None:
     """Draw what is done to `utterance` in `copy`; None when it is not in the copy's share."""
-    generator = random.Random(seed_of(seed, "copy", copy.name, utterance))
+    generator = _generator
+    generator.seed(seed_of(seed, "copy", copy.name, utterance))
     if generator.random() >= copy.share:
         return None
     effects = generator.choices(list(copy.mixture), list(copy.mixture.values()))[0].split("+")
@@ -88,7 +93,10 @@ def draw_recipe(plan: Plan, copy: CopySet, material: Material, seed: int, uttera
             settings = plan.additive(effect)
             number = generator.randint(*settings.sources)
             pool = material.ids[effect]
-            names = generator.sample(pool, number) if number <= len(pool) else generator.choices(pool, k=number)
+            if number == 1:  # what sample draws, but sooner
+                names = [generator.choice(pool)]
+            else:
+                names = generator.sample(pool, number) if number <= len(pool) else generator.choices(pool, k=number)
             recipe[effect] = f"{','.join(names)}@{generator.uniform(*settings.snr):.2f}"
     if plan.average_sources and recipe.keys() & set(ADDITIVE):
         recipe["average"] = "1"
@@ -110,64 +118,73 @@ def make_copies(
     for message in messages:
         say(f"warning: {message}")
     speakers = data.utt2spk
-    copies = sorted(_all_copies(plan, material, seed, speakers))
-    if not copies:
+    keys, originals, recipes = copies = _columns(sorted(_all_copies(plan, material, seed, speakers)))
+    if not keys:
         say(f"{source}: the plan makes no copies")
         return 0
-    taken = next((key for key, _, _ in copies if key in speakers), None)
+    taken = next((key for key in keys if key in speakers), None)
     if taken is not None:
         raise UserError(f"{source}: utterance '{taken}' has the id that one of its copies would get (rename the copy)")
     _write_tables(target, copies, data, material)
     for name, number in _count(copies, plan).items():
         say(f"{target}: {number} copies '{name}'")
-    return len(copies)
+    return len(keys)
 
 
-def _all_copies(plan: Plan, material: Material, seed: int, utterances: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+def _columns(rows: list[_Copy]) -> _Copies:
+    """Return rows as columns, which take less memory and are written sooner."""
+    return tuple([row[column] for row in rows] for column in range(3))
+
+
+def _all_copies(plan: Plan, material: Material, seed: int, utterances: Iterable[str]) -> Iterator[_Copy]:
     """Yield (id of the copy, original, recipe)."""
-    speeds = [(f"{factor:g}", f"speed={factor:g}") for factor in plan.speed_factors]  # one string for all utterances
-    for utterance in utterances:
-        for copy in plan.copies:
-            recipe = draw_recipe(plan, copy, material, seed, utterance)
-            if recipe is not None:
-                yield f"{utterance}-{copy.name}", utterance, format_recipe(recipe)
-        for speed, alone in speeds:
-            faster = f"sp{speed}-{utterance}"
-            yield faster, utterance, alone
-            for copy in plan.copies:
-                recipe = draw_recipe(plan, copy, material, seed, faster) if copy.of_speed_copies else None
+    for speed in ("", *(f"{factor:g}" for factor in plan.speed_factors)):  # in long sorted runs, which sort quickly
+        prefix, alone = (f"sp{speed}-", f"speed={speed}") if speed else ("", "")
+        start = {"speed": speed} if speed else {}
+        copies = [copy for copy in plan.copies if copy.of_speed_copies or not speed]
+        for utterance in utterances:
+            key = prefix + utterance
+            if speed:
+                yield key, utterance, alone
+            for copy in copies:
+                recipe = draw_recipe(plan, copy, material, seed, key)
                 if recipe is not None:
-                    yield f"{faster}-{copy.name}", utterance, format_recipe({"speed": speed, **recipe})
+                    yield f"{key}-{copy.name}", utterance, format_recipe(start | recipe)
 
 
-def _write_tables(target: Path, copies: list[tuple[str, str, str]], data: DataDir, material: Material) -> None:
+def _write_tables(target: Path, copies: _Copies, data: DataDir, material: Material) -> None:
     """Write one table after the other, so that one at a time is in memory."""
-    utt2spk = {key: _speaker(recipe, data.utt2spk[original]) for key, original, recipe in copies}
-    _write(target / "utt2spk", (f"{key} {speaker}" for key, speaker in utt2spk.items()))
-    spk2utt = speaker_to_utterances(utt2spk)
-    _write(target / "spk2utt", (f"{speaker} {' '.join(keys)}" for speaker, keys in spk2utt.items()))
-    _write(target / "utt2aug", (f"{key} {recipe}" for key, _, recipe in copies))
-    _write(target / "utt2uniq", (f"{key} {original}" for key, original, _ in copies))
+    keys, originals, recipes = copies
+    speakers = list(map(_speaker, recipes, map(data.utt2spk.__getitem__, originals)))
+    _write(target / "utt2spk", keys, speakers)
+    spk2utt = speaker_to_utterances(dict(zip(keys, speakers, strict=True)))
+    _write(target / "spk2utt", spk2utt, map(" ".join, spk2utt.values()))
+    _write(target / "utt2aug", keys, recipes)
+    _write(target / "utt2uniq", keys, originals)
     for name in _INHERITED:
         table = data.table(name, required=name == "wav.scp")
         if name == "wav.scp" and data.segments:
-            heard = {data.segments[original].recording for _, original, _ in copies}
-            _write(target / name, (f"{key} {entry}" for key, entry in table.items() if key in heard))
+            heard = {data.segments[original].recording for original in originals}
+            kept = {key: entry for key, entry in table.items() if key in heard}
+            _write(target / name, kept, kept.values())
         elif table:
-            _write(target / name, (f"{key} {table[original]}" for key, original, _ in copies))
+            _write(target / name, keys, map(table.__getitem__, originals))
     if seconds := data.utt2dur:
-        lengths = ((key, seconds[original] * _factor(recipe)) for key, original, recipe in copies)
-        _write(target / "utt2dur", (f"{key} {length:.6g}" for key, length in lengths))
+        lengths = map(operator.mul, map(seconds.__getitem__, originals), map(_factor, recipes))
+        _write(target / "utt2dur", keys, map("{:.6g}".format, lengths))
     if data.spk2gender:
-        genders = {_speaker(recipe, data.utt2spk[original]): data.utt2spk[original] for _, original, recipe in copies}
-        _write(target / "spk2gender", (f"{new} {data.spk2gender[old]}" for new, old in sorted(genders.items())))
-    sounding = (recipe for _, _, recipe in copies if "@" in recipe or "reverb=" in recipe)
+        genders = dict(zip(speakers, map(data.utt2spk.__getitem__, originals), strict=True))
+        genders = {new: data.spk2gender[old] for new, old in sorted(genders.items())}
+        _write(target / "spk2gender", genders, genders.values())
+    sounding = (recipe for recipe in recipes if "@" in recipe or "reverb=" in recipe)
     used = {name for recipe in sounding for name in sources_of(dict(word.split("=", 1) for word in recipe.split()))}
-    _write(target / "augment.scp", (f"{name} {material.paths[name]}" for name in sorted(used)))
+    _write(target / "augment.scp", sorted(used), map(material.paths.__getitem__, sorted(used)))
 
 
 def _factor(recipe: str) -> float:
     """Return how many times longer a recipe makes an utterance; what changes the length stands in front."""
+    if not recipe.startswith(("speed=", "tempo=")):
+        return 1.0
     return _factor_of(*[word for word in recipe.split(" ", 2)[:2] if word.startswith(("speed=", "tempo="))])
 
 
@@ -181,11 +198,11 @@ def _speaker(recipe: str, speaker: str) -> str:
     return sys.intern(f"sp{recipe.split(None, 1)[0][6:]}-{speaker}") if recipe.startswith("speed=") else speaker
 
 
-def _count(copies: list[tuple[str, str, str]], plan: Plan) -> dict[str, int]:
+def _count(copies: _Copies, plan: Plan) -> dict[str, int]:
     """Return the number of copies of each kind (speed and name of the copy)."""
     names = [copy.name for copy in plan.copies]
     counts: dict[str, int] = {}
-    for key, original, recipe in copies:
+    for key, original, recipe in zip(*copies, strict=True):
         speed = recipe.split()[0] if recipe.startswith("speed=") else ""
         suffix = key[key.index(original) + len(original) + 1 :]
         name = " ".join(part for part in (speed, suffix if suffix in names else "") if part)
@@ -206,6 +223,6 @@ def recipes_with(directory: Path, keys: Keys, text: str) -> np.ndarray:
     return (positions >= 0) & marks[positions]
 
 
-def _write(path: Path, lines: Iterable[str]) -> None:
+def _write(path: Path, keys: Iterable[str], values: Iterable[str]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape") as handle:
-        handle.writelines(f"{line}\n" for line in lines)
+        handle.writelines(map("{} {}\n".format, keys, values))

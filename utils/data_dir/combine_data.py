@@ -81,13 +81,13 @@ def merge_utterances(target, sources):
 def table_lines(path):
     """Yield the lines of a table in blocks, as `id value`."""
     for _, ids, values in table_blocks(path):
-        yield list(map("{} {}".format, ids, values))
+        yield list(map(" ".join, zip(ids, values, strict=True)))
 
 
 def own_lines(source):
     """Yield the lines of a utt2uniq in which every utterance stands for itself."""
     for _, ids, _ in table_blocks(source / "utt2spk"):
-        yield list(map("{0} {0}".format, ids))
+        yield list(map(" ".join, zip(ids, ids, strict=True)))
 
 
 def write_merged(path, parts, sources):
