@@ -60,6 +60,7 @@ def test_killed_job_is_named(tmp_path: Path, slurm: dict[str, str]) -> None:
     assert "its log is log/x.3.log" in message
 
 
+@pytest.mark.slow
 def test_a_requeued_job_runs_again_and_counts_once(tmp_path: Path, slurm: dict[str, str]) -> None:
     """As after preemption: the job is stopped, goes back to the queue, and its second run is the one that counts."""
     body = (
