@@ -8,6 +8,7 @@ and a job can be run again alone: `sbatch --array=3 LOGDIR/q/NAME.sh`, or run.pl
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -31,7 +32,12 @@ default num_threads=1
 """
 # seconds between looks at the queue for jobs that ended without a word
 QUEUE_INTERVAL = float(os.environ.get("ETDNN_SLURM_INTERVAL", "15"))
-GONE_AFTER = 2  # looks at the queue in which an unfinished job must be missing
+# Looks in a row at which a job without an exit code must be gone: a network file system shows a file that a node wrote
+# up to a minute late (NFS: acdirmax), and a job on its way back into the queue may be seen between two states.
+GONE_AFTER = 5
+# Slurm's words for jobs that do not come back; squeue still lists them for a while (MinJobAge).
+ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
+ENDED |= {"REVOKED", "TIMEOUT"}
 
 
 def main():
@@ -164,7 +170,7 @@ def submit(call, sbatch, script, most):
 def wait(call, job_id, done, signals):
     """Wait until every job left its exit code or is gone from the queue; return [(job, event)] of the failed."""
     names = {str(job or 0): job for job in call.job_numbers()}
-    missing, failures, pause = {}, [], 0.1
+    absences, failures, pause = Absences(job_id), [], 0.1
     next_look = time.monotonic() + QUEUE_INTERVAL
     while names:
         for name in [path.name for path in done.iterdir() if path.name in names]:
@@ -175,16 +181,12 @@ def wait(call, job_id, done, signals):
             (done / name).unlink()
             pause = 0.1
         if names and time.monotonic() > next_look:
-            queued = queued_tasks(job_id)
-            for name in list(names):
-                missing[name] = 0 if queued is None or name in queued else missing.get(name, 0) + 1
-                if missing[name] >= GONE_AFTER:
-                    failures.append((names.pop(name), f"job {job_id} left the queue without an end"))
+            failures += [(names.pop(name), event) for name, event in absences.look(list(names)).items()]
             next_look = time.monotonic() + QUEUE_INTERVAL
         with signals.heeded():
-            time.sleep(pause)
+            time.sleep(min(pause, max(0.02, next_look - time.monotonic())))
         pause = min(2.0, pause * 1.3)
-    done.rmdir()
+    shutil.rmtree(done, ignore_errors=True)  # the word of a job that was given up may have come in after all
     return sorted(failures, key=lambda failure: failure[0] or 0)
 
 
@@ -198,18 +200,43 @@ def failure_event(call, job, code):
     return f"code {ends[-1] if ends else code}"
 
 
-def queued_tasks(job_id):
-    """Return the array indices (or '0') that Slurm still has; None when Slurm does not answer."""
-    words = ["squeue", "--noheader", "--array", "--jobs", job_id, "--format", "%K %T"]
+class Absences:
+    """Which jobs without an exit code are gone from Slurm's queue, over several looks at it."""
+
+    def __init__(self, job_id):
+        self.job_id, self.looks, self.last = job_id, {}, {}
+
+    def look(self, names):
+        """Return {task: what happened} for those of the unfinished tasks that are gone for good.
+
+        A task counts as absent when Slurm does not list it or says that it ended; whatever else Slurm says, and
+        when Slurm does not answer, it may still come.
+        """
+        states, gone = task_states(self.job_id), {}
+        for name in names:
+            state = None if states is None else states.get(name, "")
+            if state is None or (state and state not in ENDED):
+                self.looks[name] = 0
+                continue
+            self.last[name] = state or self.last.get(name, "")
+            self.looks[name] = self.looks.get(name, 0) + 1
+            if self.looks[name] >= GONE_AFTER:
+                word = f", Slurm says {self.last[name]}" if self.last[name] else ""
+                gone[name] = f"job {self.job_id} left the queue without an end{word}"
+        return gone
+
+
+def task_states(job_id):
+    """Return {array index or '0': Slurm's word} for the tasks that Slurm knows; None when Slurm does not answer."""
+    words = ["squeue", "--noheader", "--array", "--states=all", "--jobs", job_id, "--format", "%K %T"]
     try:
         result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
     if result.returncode:
-        return set() if "Invalid job id" in result.stderr else None
-    ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+        return {} if "Invalid job id" in result.stderr else None
     rows = [line.split() for line in result.stdout.splitlines() if line.strip()]
-    return {"0" if row[0] == "N/A" else row[0] for row in rows if row[1] not in ended}
+    return {"0" if row[0] == "N/A" else row[0]: row[1] for row in rows}
 
 
 if __name__ == "__main__":

@@ -16,5 +16,5 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         pytest.skip(reason)
     with running_slurm(tmp_path_factory.mktemp("slurm")) as environment:
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        environment["ETDNN_SLURM_INTERVAL"] = "2"
+        environment["ETDNN_SLURM_INTERVAL"] = "1"
         yield environment

@@ -27,6 +27,19 @@ for task in range(*[int(x) + i for i, x in enumerate(array[0].split("%")[0].spli
         subprocess.Popen(["bash", sys.argv[-1]], stdout=subprocess.DEVNULL)
 """
 SQUEUE = "#!/bin/sh\nexit 0\n"
+# answers one line of the file `answers` after the other, the last one again and again
+REPLAY = """#!/bin/sh
+cd $STAND_IN || exit 1
+answer=$(head -n 1 answers)
+[ "$(wc -l < answers)" = 1 ] || sed -i 1d answers
+echo "$answer" >> looks
+case $answer in
+  nothing) ;;
+  unknown) echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1 ;;
+  silence) echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1 ;;
+  *) echo "N/A $answer" ;;
+esac
+"""
 SCANCEL = '#!/bin/sh\necho "$@" > $STAND_IN/cancelled\n'
 
 
@@ -84,6 +97,53 @@ def test_a_lost_job_is_named(tmp_path: Path, cluster: dict[str, str]) -> None:
     result = run_script("slurm.pl", *words, cwd=tmp_path, LOSE="3", **cluster)
     assert result.returncode == 1
     assert "job 3 failed (job 77 left the queue without an end), its log is log/x.3.log" in result.stderr
+
+
+def replay(programs: Path, answers: list[str]) -> None:
+    (programs / "squeue").write_text(REPLAY)
+    (programs.parent / "answers").write_text("".join(f"{answer}\n" for answer in answers))
+    (programs / "sbatch").write_text("#!/bin/sh\necho 77\n")
+
+
+ABSENT = ["nothing", "unknown", "FAILED", "COMPLETED"]
+
+
+@pytest.mark.parametrize("back", ["COMPLETING", "PENDING", "REQUEUED", "SPECIAL_EXIT", "RUNNING", "silence"])
+def test_a_job_on_its_way_back_into_the_queue_is_waited_for(tmp_path: Path, cluster: dict[str, str], back: str) -> None:
+    """Fewer looks than five in a row at which it is away do not end a job that is there again."""
+    answers = ["RUNNING", *ABSENT, back, *ABSENT, back, "PENDING"]
+    replay(tmp_path / "programs", answers)
+    call = [REPOSITORY / "utils/slurm.pl", "log/x.log", "true"]
+    environment = {**os.environ, **cluster, "ETDNN_SLURM_INTERVAL": "0"}
+    process = subprocess.Popen(call, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    looks, deadline = tmp_path / "looks", time.monotonic() + 60
+    while not (looks.exists() and looks.read_text().count("\n") > len(answers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None
+    subprocess.run(["bash", tmp_path / "log/q/x.sh"], cwd=tmp_path, env=environment, check=True)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 0
+    assert looks.read_text().split()[: len(answers)] == answers
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (["RUNNING", "nothing"], "without an end)"),
+        (["RUNNING", "unknown"], "without an end)"),
+        (["PENDING", "FAILED"], "without an end, Slurm says FAILED)"),
+        (["COMPLETING", "PREEMPTED"], "without an end, Slurm says PREEMPTED)"),
+        (["RUNNING", "OUT_OF_MEMORY", "unknown"], "without an end, Slurm says OUT_OF_MEMORY)"),
+    ],
+)
+def test_a_job_that_stays_away_is_named_with_slurms_word(
+    tmp_path: Path, cluster: dict[str, str], answers: list[str], words: str
+) -> None:
+    replay(tmp_path / "programs", answers)
+    result = run_script("slurm.pl", "log/x.log", "true", cwd=tmp_path, **{**cluster, "ETDNN_SLURM_INTERVAL": "0"})
+    assert result.returncode == 1
+    assert f"job failed (job 77 left the queue {words}, its log is log/x.log" in result.stderr
+    assert len((tmp_path / "looks").read_text().split()) == 6
 
 
 def test_interruption_cancels(tmp_path: Path, cluster: dict[str, str]) -> None:
