@@ -39,7 +39,14 @@ class Keeper:
                 f"{self.checkpoints.path(done[-1])}: holds {', '.join(begun)}, this training has "
                 f"{', '.join(self.stepper.modules)}; a teacher cannot come or go on the way: start anew with --force"
             )
-        self.stepper.load(state)
+        try:
+            self.stepper.load(state)
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"{self.checkpoints.path(done[-1])}: does not fit this training ({reason}), and --override cannot make "
+                "it fit: go on as begun, or start anew with --force"
+            ) from None
         self.best = state.get("best", {})
         return done[-1]
 

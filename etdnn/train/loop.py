@@ -179,11 +179,19 @@ class Stepper:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over a `state()`."""
+        """Take over a `state()`; what the optimiser's options are, this configuration says.
+
+        RuntimeError or ValueError for a state of other modules, of another optimiser or of other parameter groups.
+        """
         for name, module in self.modules.items():
             module.load_state_dict(state[name])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        own, saved = self.optimiser.param_groups, state["optimiser"]["param_groups"]
+        if [set(group) for group in own] != [set(group) for group in saved]:
+            raise ValueError("its optimiser is of another kind, or spares other parameters decay")
+        groups = [{**mine, "params": theirs["params"]} for mine, theirs in zip(own, saved, strict=True)]
+        self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
+        if state["scaler"]:  # empty where the precision was another
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def train(stepper: Stepper, directory: Path, journal: Journal, validator: Validator | None = None) -> None:
