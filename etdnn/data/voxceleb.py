@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from etdnn.data.corpus import Utterance, id_of_path, measure
-from etdnn.data.decode import decode, pipe, try_ffmpeg
+from etdnn.data.decode import decode, pipe
 from etdnn.data.noises import prepare_noises
 from etdnn.data.outputs import building
 from etdnn.data.own import check_trials, trials_name, unique_names, write_sets
@@ -12,13 +12,11 @@ from etdnn.data.split import Split, cut_speakers
 from etdnn.data.trials import Trials, read_trials
 from etdnn.data.voxceleb_release import (
     CLEANED,
-    Part,
     count_deviation,
     download_trials,
-    find_parts,
     find_trials,
     read_gender,
-    scan_parts,
+    scan_releases,
 )
 from etdnn.errors import UserError
 
@@ -52,32 +50,18 @@ def prepare_voxceleb(
     UserError unless `allow_partial`. A failure leaves what an earlier run made. Returns set -> counts.
     """
     out = Path(out)
-    parts = {"VoxCeleb1": find_parts(voxceleb1, "VoxCeleb1")}
-    if voxceleb2:
-        parts["VoxCeleb2"] = find_parts(voxceleb2, "VoxCeleb2")
-    try_m4a(parts, say)
-    scanned = {corpus: scan_parts(found) for corpus, found in parts.items()}
+    scanned = scan_releases(voxceleb1, voxceleb2, say)
     lists, deviations = read_lists(voxceleb1, trials_dir, trials, out)
     if not voxceleb2 and not trials and "vox1_O_cleaned" in lists:
         lists = {"vox1_O_cleaned": lists["vox1_O_cleaned"]}  # E and H test the speakers that are left to train on
-    deviations = say_counts(scanned, say) + deviations
-    for deviation in deviations:
-        say(f"deviation: {deviation}")
-    if deviations and not allow_partial:
-        raise UserError(f"{len(deviations)} deviations from the releases: {deviations[0]} (--allow-partial goes on)")
+    check_deviations(say_counts(scanned, say) + deviations, allow_partial, say)
 
     members, split = _sets(scanned, lists, dev_speakers, seed, say)
     folders = [Path(folder) for folder in (meta_dir, voxceleb2, voxceleb1) if folder]
     split.gender = read_gender(folders, "vox1_meta.csv") | read_gender(folders, "vox2_meta.csv")
     if not split.gender:
         say("no vox1_meta.csv or vox2_meta.csv is found: non-target trials of dev are of any genders")
-    if m4a == "decode":
-        folder = Path(decoded).absolute() if decoded else out.absolute() / "decoded"
-        members = {name: decode_all(rows, folder, jobs, say) for name, rows in members.items()}
-    everything = [utterance for rows in members.values() for utterance in rows]
-    kept, seconds = measure(everything, jobs=jobs, min_seconds=0.0, report=out, say=say)
-    left = {utterance.id for utterance in kept}
-    members = {name: [as_pipe(u) for u in rows if u.id in left] for name, rows in members.items()}
+    members, seconds = readable(members, out, m4a=m4a, decoded=decoded, jobs=jobs, say=say)
     for name, listed in lists.items():
         lists[name] = check_trials(listed, name, members, allow_missing=allow_partial, say=say)
     with building(out) as work:
@@ -99,15 +83,6 @@ def prepare_voxceleb(
     }
 
 
-def try_m4a(parts: Mapping[str, Sequence[Part]], say: Callable[[str], None]) -> None:
-    """Say which layout was found; decode one m4a file before anything long starts."""
-    for corpus, found in parts.items():
-        for part in found:
-            say(f"{corpus}: {part.name} part at {part.folder}, {part.suffix[1:]} files")
-            if part.suffix == ".m4a":
-                try_ffmpeg(str(next(part.folder.glob("id*/*/*.m4a"))))
-
-
 def say_counts(scanned: Mapping[str, Mapping[str, Sequence[Utterance]]], say: Callable[[str], None]) -> list[str]:
     """Say the counts; return the deviations from the releases. VoxCeleb1's parts count together when both are there."""
     deviations = []
@@ -121,6 +96,14 @@ def say_counts(scanned: Mapping[str, Mapping[str, Sequence[Utterance]]], say: Ca
             say(f"{corpus} {part}: {len(rows)} utterances of {len({u.speaker for u in rows})} speakers")
             deviations.append(count_deviation(corpus, part, rows))
     return [deviation for deviation in deviations if deviation]
+
+
+def check_deviations(deviations: Sequence[str], allow_partial: bool, say: Callable[[str], None]) -> None:
+    """Say what differs from the releases; it is a UserError unless `allow_partial`."""
+    for deviation in deviations:
+        say(f"deviation: {deviation}")
+    if deviations and not allow_partial:
+        raise UserError(f"{len(deviations)} deviations from the releases: {deviations[0]} (--allow-partial goes on)")
 
 
 def read_lists(
@@ -195,7 +178,30 @@ def _sets(
     return members, Split({utterance.speaker: name for name, rows in members.items() for utterance in rows})
 
 
-def decode_all(rows: list[Utterance], folder: Path, jobs: int, say: Callable[[str], None]) -> list[Utterance]:
+def readable(
+    members: Mapping[str, list[Utterance]],
+    out: Path,
+    *,
+    m4a: str,
+    decoded: str | Path | None,
+    jobs: int,
+    say: Callable[[str], None],
+) -> tuple[dict[str, list[Utterance]], dict[str, float]]:
+    """Return the sets with the utterances whose audio can be read, and utterance -> seconds.
+
+    m4a files are decoded into `decoded` (default `out`/decoded) where `m4a` is 'decode', else become commands. Broken
+    files are listed in `out` and left out as `measure` says.
+    """
+    if m4a == "decode":
+        folder = Path(decoded).absolute() if decoded else out.absolute() / "decoded"
+        members = {name: _decode_all(rows, folder, jobs, say) for name, rows in members.items()}
+    everything = [utterance for rows in members.values() for utterance in rows]
+    kept, seconds = measure(everything, jobs=jobs, min_seconds=0.0, report=out, say=say)
+    left = {utterance.id for utterance in kept}
+    return {name: [_as_pipe(u) for u in rows if u.id in left] for name, rows in members.items()}, seconds
+
+
+def _decode_all(rows: list[Utterance], folder: Path, jobs: int, say: Callable[[str], None]) -> list[Utterance]:
     """Return `rows` with their m4a files decoded into `folder`."""
     m4a = [utterance for utterance in rows if utterance.path.endswith(".m4a")]
     if not m4a:
@@ -203,6 +209,6 @@ def decode_all(rows: list[Utterance], folder: Path, jobs: int, say: Callable[[st
     return sorted([u for u in rows if not u.path.endswith(".m4a")] + decode(m4a, folder, jobs=jobs, say=say))
 
 
-def as_pipe(utterance: Utterance) -> Utterance:
+def _as_pipe(utterance: Utterance) -> Utterance:
     """Return an m4a file as the command that decodes it, anything else as it is."""
     return utterance._replace(path=pipe(utterance.path)) if utterance.path.endswith(".m4a") else utterance

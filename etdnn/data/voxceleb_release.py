@@ -3,12 +3,13 @@
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from etdnn.data.corpus import Utterance, scan_corpus
 from etdnn.data.datadir import read_lines
+from etdnn.data.decode import try_ffmpeg
 from etdnn.errors import UserError
 from etdnn.files import atomic_path
 
@@ -48,6 +49,25 @@ class Part:
     name: str
     folder: Path
     suffix: str
+
+
+def scan_releases(
+    voxceleb1: str | Path, voxceleb2: str | Path | None, say: Callable[[str], None]
+) -> dict[str, dict[str, list[Utterance]]]:
+    """Return corpus -> part -> utterances of the releases in these folders.
+
+    Says which layout was found, and decodes one m4a file of each part before anything long starts. UserError as
+    `find_parts` and `scan_parts` raise it, for both corpora before either is scanned.
+    """
+    parts = {"VoxCeleb1": find_parts(voxceleb1, "VoxCeleb1")}
+    if voxceleb2:
+        parts["VoxCeleb2"] = find_parts(voxceleb2, "VoxCeleb2")
+    for corpus, found in parts.items():
+        for part in found:
+            say(f"{corpus}: {part.name} part at {part.folder}, {part.suffix[1:]} files")
+            if part.suffix == ".m4a":
+                try_ffmpeg(str(next(part.folder.glob("id*/*/*.m4a"))))
+    return {corpus: scan_parts(found) for corpus, found in parts.items()}
 
 
 def find_parts(root: str | Path, corpus: str) -> list[Part]:

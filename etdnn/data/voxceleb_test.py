@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from etdnn.data.corpus import measure, write_set
+from etdnn.data.corpus import write_set
 from etdnn.data.outputs import building
 from etdnn.data.own import check_trials
 from etdnn.data.trials import write_trials
-from etdnn.data.voxceleb import as_pipe, decode_all, read_lists, say_counts, try_m4a
-from etdnn.data.voxceleb_release import find_parts, scan_parts
+from etdnn.data.voxceleb import check_deviations, read_lists, readable, say_counts
+from etdnn.data.voxceleb_release import scan_releases
 from etdnn.errors import UserError
 from etdnn.seeding import numpy_generator
 
@@ -35,19 +35,12 @@ def prepare_test(
     only these are decoded. Deviations and errors as in `prepare_voxceleb`.
     """
     out = Path(out)
-    parts = {"VoxCeleb1": find_parts(voxceleb1, "VoxCeleb1")}
-    if voxceleb2:
-        parts["VoxCeleb2"] = find_parts(voxceleb2, "VoxCeleb2")
-    try_m4a(parts, say)
-    scanned = {corpus: scan_parts(found) for corpus, found in parts.items()}
+    scanned = scan_releases(voxceleb1, voxceleb2, say)
     lists, deviations = read_lists(voxceleb1, trials_dir, (), out)
     if LIST not in lists:
         raise UserError(f"{trials_dir or voxceleb1}: no list of Vox1-O in it (veri_test2.txt)")
-    deviations = say_counts(scanned, say) + [text for text in deviations if LIST in text]
-    for deviation in deviations:
-        say(f"deviation: {deviation}")
-    if deviations and not allow_partial:
-        raise UserError(f"{len(deviations)} deviations from the releases: {deviations[0]} (--allow-partial goes on)")
+    deviations = [text for text in deviations if LIST in text]
+    check_deviations(say_counts(scanned, say) + deviations, allow_partial, say)
 
     trials = lists[LIST]
     entries = {*trials.enrol, *trials.test}
@@ -65,14 +58,7 @@ def prepare_test(
         common = {u.speaker for u in members["cohort"]} & {u.speaker for u in members["test"]}
         if common:
             raise UserError(f"{len(common)} speakers are in the cohort and in test, e.g. {min(common)}")
-    if m4a == "decode":
-        folder = Path(decoded).absolute() if decoded else out.absolute() / "decoded"
-        members = {name: decode_all(rows, folder, jobs, say) for name, rows in members.items()}
-    kept, seconds = measure(
-        [u for rows in members.values() for u in rows], jobs=jobs, min_seconds=0.0, report=out, say=say
-    )
-    left = {utterance.id for utterance in kept}
-    members = {name: [as_pipe(u) for u in rows if u.id in left] for name, rows in members.items()}
+    members, seconds = readable(members, out, m4a=m4a, decoded=decoded, jobs=jobs, say=say)
     checked = {"train": [], "dev": [], **members}
     trials = check_trials(trials, LIST, checked, allow_missing=allow_partial, say=say)
     with building(out) as work:
