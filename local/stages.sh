@@ -174,9 +174,11 @@ fi
 
 if begin 5 "derive subnets"; then
   need 3 "$SUPERNET"
+  DERIVE_CMD=$gpu_job_cmd
+  [ "$finetune" = false ] || DERIVE_CMD=$cuda_cmd # a training of --num-ranks ranks, each on a GPU of its own
   for name in "${BUDGETS[@]}"; do
     [ "$name" = largest ] || need 4 "$expdir/search/$name/arch.txt"
-    run local/derive.sh --cmd "$gpu_job_cmd" "${COMMON[@]}" --device "$device" --phase "$phase" \
+    run local/derive.sh --cmd "$DERIVE_CMD" "${COMMON[@]}" --device "$device" --phase "$phase" \
       --crops "$calibration_crops" --finetune "$finetune" --train-config "$train_config" --num-ranks "$num_ranks" \
       --override "$override" --stage-to "$stage_to" "$datadir" "$expdir" "$name"
   done

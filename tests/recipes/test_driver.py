@@ -106,6 +106,18 @@ def test_budgets_given_replace_the_default(egs):
     assert [call[-1] for call in calls if call[0] == "score"] == ["params-900K", "largest"]
 
 
+def test_fine_tuning_of_several_ranks_has_their_gpus(egs):
+    assert egs.run("--stop-stage", "4").returncode == 0
+    egs.calls()
+    for options, expected in (
+        (("--finetune", "true"), "utils/slurm.pl --mem 32G --gpu 4"),
+        ((), "utils/slurm.pl --mem 8G --gpu 1"),
+    ):
+        words = ("--stage", "5", "--stop-stage", "5", "--num-ranks", "4", *options)
+        assert egs.run(*words, through=("env", "ETDNN_CMD=slurm")).returncode == 0
+        assert {option(call, "--cmd")[0] for call in egs.calls()} == {expected}
+
+
 def test_imported_subnets_are_embedded_scored_and_exported(egs):
     model = egs.folder / "exp" / "toy" / "subnet" / "small" / "model.safetensors"
     model.parent.mkdir(parents=True)
