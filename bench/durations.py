@@ -8,11 +8,13 @@ runtime takes windows; beside the cosine to the whole stands what another record
 """
 
 import argparse
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from etdnn.data.audio import read_audio
 from etdnn.data.datadir import DataDir
+from etdnn.data.segments import SegmentReader
 from etdnn.data.trials import Trials
 from etdnn.deploy.audio import WHOLE_SECONDS
 from etdnn.deploy.runtime import Embedder, load_model
@@ -27,6 +29,17 @@ def middle(wave: np.ndarray, samples: int) -> np.ndarray:
     return wave[start : start + samples]
 
 
+def read_waves(data: DataDir, names: Iterable[str], rate: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (utterance, its samples): whole files, or parts of them where the directory has segments."""
+    parts = SegmentReader(rate)
+    for name in names:
+        segment = data.segments.get(name)
+        yield (
+            name,
+            parts.read(data.wav_scp[segment.recording], segment) if segment else read_audio(data.wav_scp[name], rate),
+        )
+
+
 def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
@@ -34,7 +47,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def chosen(data: DataDir, name: str, limit: int) -> Trials:
     """Return the trials between up to `limit` utterances of a list, drawn by chance."""
     trials = data.trials(name)
-    names = sorted({*trials.enrol, *trials.test} & data.wav_scp.keys())
+    names = sorted({*trials.enrol, *trials.test} & (data.segments or data.wav_scp).keys())
     kept = set(numpy_generator(0, "durations").permutation(names)[:limit].tolist())
     return trials.kept(np.array([a in kept and b in kept for a, b in zip(trials.enrol, trials.test, strict=True)]))
 
@@ -46,7 +59,7 @@ def error(trials: Trials, enrol: dict[str, np.ndarray], test: dict[str, np.ndarr
 
 def short_tests(model: Embedder, data: DataDir, name: str, seconds: list[float], limit: int) -> None:
     trials = chosen(data, name, limit)
-    waves = {one: read_audio(data.wav_scp[one], model.rate) for one in sorted({*trials.enrol, *trials.test})}
+    waves = dict(read_waves(data, sorted({*trials.enrol, *trials.test}), model.rate))
     whole = dict(zip(waves, unit(model.embed_prepared(list(waves.values()))), strict=True))
     tests = sorted(set(trials.test))
     lengths = [len(waves[one]) / model.rate for one in tests]
@@ -67,9 +80,10 @@ def windows(model: Embedder, data: DataDir, speakers: int, seconds: float) -> No
     rows = []
     for utterances in data.spk2utt.values():
         joined: list[np.ndarray] = []
-        for one in utterances:
-            if sum(map(len, joined)) < 2 * size:
-                joined.append(read_audio(data.wav_scp[one], model.rate))
+        for _, wave in read_waves(data, utterances, model.rate):
+            joined.append(wave)
+            if sum(map(len, joined)) >= 2 * size:
+                break
         wave = np.concatenate(joined)
         if len(wave) < size + 10 * model.rate:
             continue

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--model", required=True, help="model file")
     parser.add_argument("--trials", required=True, help="list of trials with both kinds in it")
-    parser.add_argument("--wav-scp", help="wav.scp that the names of the list are found in (default: they are paths)")
+    parser.add_argument("--wav-scp", help="wav.scp (and segments) with the names of the list (default: they are paths)")
     parser.add_argument("--out", help="model file to write (default: the same, its thresholds replaced)")
     parser.add_argument("--prior", type=float, default=0.01, help="prior of a target, for log likelihood ratios")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the model with the thresholds and print them."""
-    from etdnn.data.datadir import read_table
     from etdnn.deploy.calibrate import calibrate
+    from etdnn.deploy.listed_audio import ListedAudio
 
-    recordings = read_table(args.wav_scp) if args.wav_scp else None
+    audio = ListedAudio(args.wav_scp) if args.wav_scp else None
     out = args.out or args.model
-    own = calibrate(args.model, args.trials, out, recordings=recordings, prior=args.prior, device=args.device)
+    own = calibrate(args.model, args.trials, out, audio=audio, prior=args.prior, device=args.device)
     if args.json:
         print(json.dumps(own))
         return

@@ -1,4 +1,4 @@
-"""Embeddings of all recordings of a wav.scp as Kaldi ark and scp; a broken run goes on where it stopped.
+"""Embeddings of all utterances of a wav.scp as Kaldi ark and scp; a broken run goes on where it stopped.
 
 etdnn embed-scp --model model.safetensors data/test/wav.scp test.ark test.scp
 """
@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     from etdnn.deploy.options import add_model_options
 
-    parser.add_argument("wav_scp", help="`id path` lines, sorted")
+    parser.add_argument("wav_scp", help="`id path` lines, sorted; `segments` beside a wav.scp is heeded")
     parser.add_argument("ark", help="ark to write")
     parser.add_argument("scp", help="scp to write")
     add_model_options(parser)

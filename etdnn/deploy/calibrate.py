@@ -1,13 +1,13 @@
 """Thresholds from a user's own recordings, kept in the model file."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from etdnn.data.trials import read_trials
-from etdnn.deploy.runtime import load_model
+from etdnn.deploy.listed_audio import ListedAudio
+from etdnn.deploy.runtime import Embedder, load_model
 from etdnn.errors import UserError
 from etdnn.model.checkpoint import save_subnet
 from etdnn.scoring.calibration import fit_calibration
@@ -19,19 +19,19 @@ def calibrate(
     trials_path: str | Path,
     out: str | Path,
     *,
-    recordings: Mapping[str, str] | None = None,
+    audio: ListedAudio | None = None,
     prior: float = 0.01,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Fit thresholds on the trials of a list and write the model with them (`thresholds.own`) to `out`; return them.
 
-    The list's entries are ids of `recordings` (a wav.scp), or paths relative to the working folder or to the list's.
+    The list's entries are ids of `audio`, or paths relative to the working folder or to the list's.
     UserError for what cannot be read, and for a list without both kinds of trials.
     """
     model = load_model(model_path, device)
     trials = read_trials(trials_path)
-    paths = {name: _find(name, Path(trials_path), recordings) for name in sorted({*trials.enrol, *trials.test})}
-    vectors = {name: model.embed_file(path) for name, path in paths.items()}
+    names = sorted({*trials.enrol, *trials.test})
+    vectors = _of_ids(model, names, Path(trials_path), audio) if audio else _of_paths(model, names, Path(trials_path))
     # one by one, as verify does it: a threshold that is a trial's own score must accept this trial
     pairs = zip(trials.enrol, trials.test, strict=True)
     scores = np.array([model.similarity(vectors[enrol], vectors[test]) for enrol, test in pairs])
@@ -52,12 +52,17 @@ def calibrate(
     return own
 
 
-def _find(name: str, trials: Path, recordings: Mapping[str, str] | None) -> str:
-    if recordings is not None:
-        if name not in recordings:
-            raise UserError(f"{trials}: '{name}' is not in the wav.scp")
-        return recordings[name]
-    for path in (Path(name), trials.parent / name):
-        if path.is_file():
-            return str(path)
-    raise UserError(f"{trials}: '{name}' is no file, neither here nor beside the list; give --wav-scp for ids")
+def _of_ids(model: Embedder, names: list[str], trials: Path, audio: ListedAudio) -> dict[str, np.ndarray]:
+    unknown = next((name for name in names if name not in audio), None)
+    if unknown is not None:
+        raise UserError(f"{trials}: '{unknown}' is not in {audio.path}")
+    return {name: audio.extract(model, name).embedding for name in names}
+
+
+def _of_paths(model: Embedder, names: list[str], trials: Path) -> dict[str, np.ndarray]:
+    paths = {}
+    for name in names:
+        paths[name] = next((path for path in (Path(name), trials.parent / name) if path.is_file()), None)
+        if paths[name] is None:
+            raise UserError(f"{trials}: '{name}' is no file, neither here nor beside the list; give --wav-scp for ids")
+    return {name: model.embed_file(path) for name, path in paths.items()}

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from etdnn.data.audio import BadAudio
-from etdnn.data.datadir import read_table
+from etdnn.deploy.listed_audio import ListedAudio
 from etdnn.deploy.runtime import Embedder
 from etdnn.errors import UserError
-from etdnn.files import atomic_path, hash_file, write_json, write_text
+from etdnn.files import atomic_path, write_json, write_text
 from etdnn.scoring.embeddings import write_embeddings
 
 PART = 500
@@ -24,22 +24,19 @@ def embed_scp(
     """Write the embeddings of all utterances of `wav_scp` as Kaldi vectors; return how many, and the broken ones.
 
     Parts are kept in `SCP.parts` until all are there; with another model, precision or list they are made anew. Broken
-    audio is left out, up to max(10, 0.1 %) of the list: more is a UserError. Commands in wav.scp are not run.
+    audio is left out, up to max(10, 0.1 %) of the list: more is a UserError. Utterances are parts of recordings where
+    `segments` stands beside a wav.scp (see `ListedAudio`). Commands in wav.scp are not run.
     """
-    table = read_table(wav_scp)
-    piped = next((name for name, entry in table.items() if entry.endswith("|")), None)
-    if piped is not None:
-        raise UserError(f"{wav_scp}: {piped}: a command; commands in wav.scp are run in stages 0 and 1 only")
+    audio = ListedAudio(wav_scp)
     folder = Path(f"{scp}.parts")
-    made_of = {"model": model.hash, "precision": model.precision, "wav_scp": hash_file(wav_scp), "part": PART}
-    _begin(folder, made_of, say)
-    ids = list(table)
+    _begin(folder, {"model": model.hash, "precision": model.precision, **audio.hashes, "part": PART}, say)
+    ids = audio.ids
     parts = [ids[start : start + PART] for start in range(0, len(ids), PART)]
     broken: dict[str, str] = {}
     for number, part in enumerate(parts):
         done = folder / f"{number}.json"
         if not done.is_file():
-            write_json(done, _embed_part(model, part, table, folder / f"{number}.ark"))
+            write_json(done, _embed_part(model, part, audio, folder / f"{number}.ark"))
             say(f"{min((number + 1) * PART, len(ids))} of {len(ids)} utterances")
         broken |= json.loads(done.read_text())
         limit = max(10, len(ids) // 1000)
@@ -60,12 +57,12 @@ def _begin(folder: Path, stamp: dict[str, str | int], say: Callable[[str], None]
         write_json(kept, stamp)
 
 
-def _embed_part(model: Embedder, names: list[str], table: dict[str, str], ark: Path) -> dict[str, str]:
+def _embed_part(model: Embedder, names: list[str], audio: ListedAudio, ark: Path) -> dict[str, str]:
     """Write the embeddings of one part (a scp beside the ark); return the broken utterances with the reason."""
     rows, kept, broken = [], [], {}
     for name in names:
         try:
-            rows.append(model.extract_file(table[name]).embedding)
+            rows.append(audio.extract(model, name).embedding)
             kept.append(name)
         except BadAudio as error:
             broken[name] = str(error)

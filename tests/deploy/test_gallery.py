@@ -171,3 +171,57 @@ def test_embed_scp_command(folder, capsys):
     (folder / "wav.scp").write_text("".join(f"u{number:02} absent.wav\n" for number in range(11)))
     status, _out, err = call(capsys, "embed-scp", "wav.scp", "y.ark", "y.scp")
     assert status == 1 and "more than 10 broken recordings" in err and not (folder / "y.scp").exists()
+
+
+def test_embed_scp_heeds_segments(folder, capsys):
+    """Parts embed as files that hold them alone, and the segments belong to what parts were made of."""
+    long = noise_wave(4.0, seed=9)
+    soundfile.write("long.wav", long, RATE)
+    (folder / "wav.scp").write_text("r1 long.wav\nr2 1.wav\n")
+    (folder / "segments").write_text("a r1 0.5 1.7\nb r1 2.0 -1\nc r2 0 0.3\n")
+    status, out, err = call(capsys, "embed-scp", "wav.scp", "x.ark", "x.scp")
+    assert status == 0 and out == "x.scp: 2 embeddings (fp32), 1 broken recordings left out\n"
+    assert "left out: c (part of 1.wav): 0.30 s of audio; at least 0.5 s are needed" in err
+    model, found = etdnn.load_model("model.safetensors"), read_embeddings("x.scp")
+    assert found.ids == ["a", "b"]
+    samples = soundfile.read("long.wav", dtype="int16")[0]
+    for row, (start, stop) in enumerate([(0.5, 1.7), (2.0, 4.0)]):
+        soundfile.write("part.wav", samples[round(start * RATE) : round(stop * RATE)], RATE)
+        np.testing.assert_array_equal(found.matrix[row], model.embed_file("part.wav"))
+    (folder / "other.scp").write_bytes((folder / "wav.scp").read_bytes())
+    assert call(capsys, "embed-scp", "other.scp", "y.ark", "y.scp")[0] == 0
+    assert read_embeddings("y.scp").ids == ["r1", "r2"]
+    (folder / "segments").write_text("a r1 0.5 1.7\nb r3 2.0 3.0\n")
+    status, _out, err = call(capsys, "embed-scp", "wav.scp", "z.ark", "z.scp")
+    assert (status, err.count("\n")) == (1, 1) and "segments:2: recording 'r3' is not in wav.scp" in err
+
+
+def test_embed_scp_begins_anew_with_other_segments(folder, monkeypatch):
+    monkeypatch.setattr(scp_room, "PART", 1)
+    (folder / "wav.scp").write_text("r 0.wav\n")
+    (folder / "segments").write_text("a r 0 0.6\nb r 0.1 0.7\n")
+    model, said = etdnn.load_model("model.safetensors"), []
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scp_room.embed_scp(model, "wav.scp", "x.ark", "x.scp", say=stop)
+    (folder / "segments").write_text("a r 0.5 1.1\nb r 0.1 0.7\n")
+    scp_room.embed_scp(model, "wav.scp", "x.ark", "x.scp", say=said.append)
+    assert said[0] == "x.scp.parts: made by another model or list; begun anew"
+    samples = soundfile.read("0.wav", dtype="int16")[0]
+    soundfile.write("part.wav", samples[round(0.5 * RATE) : round(1.1 * RATE)], RATE)
+    np.testing.assert_array_equal(read_embeddings("x.scp").matrix[0], model.embed_file("part.wav"))
+
+
+def test_calibrate_on_parts_of_recordings(folder, capsys):
+    (folder / "wav.scp").write_text("r0 0.wav\nr1 1.wav\n")
+    (folder / "segments").write_text("a r0 0 0.6\nb r0 0.6 1.2\nc r1 0 0.6\n")
+    (folder / "ids.txt").write_text("a b target\na c nontarget\n")
+    arguments = ("calibrate", "--model", "model.safetensors", "--wav-scp", "wav.scp", "--out", "own.safetensors")
+    status, out, _err = call(capsys, *arguments, "--trials", "ids.txt")
+    assert status == 0 and "1 target and 1 nontarget trials" in out
+    (folder / "ids.txt").write_text("a r0 target\na c nontarget\n")
+    status, _out, err = call(capsys, *arguments, "--trials", "ids.txt")
+    assert status == 1 and "ids.txt: 'r0' is not in wav.scp" in err
