@@ -68,14 +68,6 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
         head.to(ranks.device)
         external = _external(phase, space, data, ranks, job)
         identity = identity_of(settings, name, space, data, ranks, job)
-        if ranks.first:
-            if job.force and job.out.is_dir():
-                for entry in job.out.iterdir():
-                    if entry.name != "log":  # the runner writes there at this moment
-                        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            job.out.mkdir(parents=True, exist_ok=True)
-            check_identity(job.out / "training.json", identity, override=job.override)
-        ranks.wait()
         with ranks.together():
             validator = make_validator(
                 settings, job.data, data, lambda: supernet.derive(space.largest), job.seed, active=ranks.first
@@ -85,8 +77,12 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
         stepper = Stepper(supernet, archs, head, data, settings, phase, ranks, job.seed, external=external)
         journal = Journal(job.out, name, settings.batch, active=ranks.first, tensorboard=settings.tensorboard)
         if ranks.first:
+            if job.force:
+                _discard(job.out)  # now that nothing else can be refused
+            check_identity(job.out / "training.json", identity, override=job.override)
             announce(stepper)
             print(f"phase {name} draws from {drawn.count():,} subnets")
+        ranks.wait()
         train(stepper, job.out, journal, validator)
         if ranks.first:
             _save(stepper, job, identity)
@@ -94,6 +90,13 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     finally:
         ranks.close()
     return job.out / "supernet.safetensors"
+
+
+def _discard(folder: Path) -> None:
+    """Remove what an earlier training left in `folder`, but for `log`: the runner writes there at this moment."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.name != "log":
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _external(phase: Phase, space: SearchSpace, data: TrainingSet, ranks: Ranks, job: PhaseJob) -> Teacher | None:

@@ -206,6 +206,14 @@ def test_force_starts_anew(config, space, training_set, tmp_path):
     assert hash_file(tmp_path / "run/supernet.safetensors") != before
 
 
+def test_force_discards_nothing_for_a_training_that_cannot_begin(config, space, training_set, tmp_path):
+    made = train(config, space, training_set, tmp_path / "run")
+    config.write_text(config.read_text() + "validation: {epochs: 1}\n")
+    with pytest.raises(UserError, match="dev/feats.scp is missing"):
+        train(config, space, training_set, tmp_path / "run", force=True)
+    assert made.is_file() and any((tmp_path / "run/checkpoints").iterdir())
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
