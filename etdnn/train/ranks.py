@@ -17,7 +17,10 @@ PR_SET_PDEATHSIG = 1
 
 
 class Ranks:
-    """The processes of one training: `rank` of `count`; torchrun's environment decides, without it there is one."""
+    """The processes of one training: `rank` of `count`; torchrun's environment decides, without it there is one.
+
+    `device` is a GPU of this rank's own where `device` asks for one; UserError when there is none for it.
+    """
 
     def __init__(self, device: str):
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -61,12 +64,18 @@ def _end_with_launcher() -> None:
 
 
 def _device(name: str, local_rank: int) -> torch.device:
+    """Return the device of `auto`, `cpu` or `cuda`; UserError when there is no GPU, or fewer of them than ranks."""
     available = torch.cuda.is_available()
     if name == "auto":
         name = "cuda" if available else "cpu"
     if name == "cuda":
         if not available:
             raise UserError("device 'cuda' was asked for, but this PyTorch sees no GPU; use --device cpu")
+        if local_rank >= (count := torch.cuda.device_count()):
+            raise UserError(
+                f"rank {local_rank} of this machine has no GPU: PyTorch sees {count}, and each rank takes one; ask for "
+                f"--num-ranks {count}, or use --device cpu"
+            )
         torch.cuda.set_device(local_rank)
         return torch.device("cuda", local_rank)
     return torch.device(name)
