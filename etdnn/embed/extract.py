@@ -127,22 +127,42 @@ def embed_utterances(
     return result
 
 
-def evaluation_crops(
-    reader: FeatureReader, indices: np.ndarray, normalisation: str, *, frames: int, crops: int = 2
-) -> Tensor:
-    """Return fixed crops of utterances, (len(indices) * crops, in_feats, frames), normalised, ready for every subnet.
+@dataclass(frozen=True)
+class FixedCrops:
+    """Fixed crops of utterances in blocks, ready for every subnet: (places, tensor (n, in_feats, frames), normalised).
 
     `crops` starts spread evenly from the first possible to the last (2: the first and the last `frames` frames, as the
-    published fast protocol has it), those of one utterance adjacent; short utterances wrap.
+    published fast protocol has it; 1: the middle), those of one utterance adjacent; short utterances wrap. Each
+    iteration reads them anew, so one block is in memory at a time.
     """
-    if crops < 1 or frames < 1:
-        raise UserError(f"evaluation crops: needs at least 1 crop of 1 frame, got {crops} of {frames}")
-    indices = np.asarray(indices, dtype=np.int64)
-    spare = np.maximum(np.asarray(reader.num_frames, dtype=np.int64)[indices] - frames, 0)
-    shares = np.linspace(0, 1, crops) if crops > 1 else np.array([0.5])
-    starts = np.floor(spare[:, None] * shares).astype(np.int64).ravel()
-    features = reader.read_crops(np.repeat(indices, crops), starts, frames)
-    return _prepare(features, normalisation).contiguous()
+
+    reader: FeatureReader
+    indices: np.ndarray
+    normalisation: str
+    frames: int
+    crops: int = 2
+
+    def __post_init__(self) -> None:
+        if self.crops < 1 or self.frames < 1:
+            raise UserError(f"evaluation crops: needs at least 1 crop of 1 frame, got {self.crops} of {self.frames}")
+
+    @property
+    def bytes(self) -> int:
+        """What all of them together take in memory."""
+        return 4 * self.reader.dim * self.frames * self.crops * len(self.indices)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, Tensor]]:
+        indices = np.asarray(self.indices, dtype=np.int64)
+        spare = np.maximum(np.asarray(self.reader.num_frames, dtype=np.int64)[indices] - self.frames, 0)
+        shares = np.linspace(0, 1, self.crops) if self.crops > 1 else np.array([0.5])
+        starts = np.floor(spare[:, None] * shares).astype(np.int64).ravel()
+        indices = np.repeat(indices, self.crops)
+        # whole batches of a CPU, so that there the blocks change no batch and no number
+        size = max(1, CPU_BATCH_FRAMES // self.frames) * (GPU_BATCH_FRAMES // CPU_BATCH_FRAMES)
+        for first in range(0, len(indices), size):
+            part = slice(first, first + size)
+            features = self.reader.read_crops(indices[part], starts[part], self.frames)
+            yield np.arange(len(indices))[part], _prepare(features, self.normalisation).contiguous()
 
 
 @dataclass(frozen=True)
@@ -174,7 +194,7 @@ class WholeUtterances:
 
 
 def embed_crops(net: Tdnn, crops: Tensor, *, batch_frames: int | None = None) -> np.ndarray:
-    """Return embeddings float32 [n, dim] of crops (n, in_feats, frames) as `evaluation_crops` makes them.
+    """Return embeddings float32 [n, dim] of crops (n, in_feats, frames) as `FixedCrops` gives them.
 
     UserError for an uncalibrated net: evaluation cannot go around the re-estimation.
     """

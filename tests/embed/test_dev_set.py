@@ -4,9 +4,10 @@ import torch
 from helpers.tiny_corpus import make_corpus, tiny_space
 
 from etdnn.data.datadir import DataDir, read_table
+from etdnn.embed import dev_set as dev_set_room
 from etdnn.embed.batchnorm import reestimate
 from etdnn.embed.dev_set import LISTS, DevSet
-from etdnn.embed.extract import embed_features
+from etdnn.embed.extract import FixedCrops, embed_features
 from etdnn.errors import UserError
 from etdnn.model.supernet import Supernet
 
@@ -42,6 +43,15 @@ def test_scores_are_cosines_of_the_mean_of_an_utterances_crops(dev):
     for number in (0, 100, 200):
         expected = embedding(trials.enrol[number]) @ embedding(trials.test[number])
         assert scores["clean"][number] == pytest.approx(expected, abs=1e-4)
+
+
+def test_crops_beyond_the_bound_are_read_anew_and_score_alike(dev, monkeypatch):
+    held, net = DevSet.load(dev, "mean", frames=30, crops=2), calibrated()
+    monkeypatch.setattr(dev_set_room, "HELD_BYTES", 1000)
+    streamed = DevSet.load(dev, "mean", frames=30, crops=2)
+    assert isinstance(held.inputs, list) and isinstance(streamed.to("cpu").inputs, FixedCrops)
+    for name, scores in held.scores(net).items():
+        assert np.array_equal(streamed.scores(net)[name], scores)
 
 
 def test_a_net_that_was_not_calibrated_is_refused(dev):

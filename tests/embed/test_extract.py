@@ -6,14 +6,15 @@ import torch
 from helpers.tiny_corpus import FRONTEND, make_set, tiny_space
 
 from etdnn.data.ark import FeatureReader
+from etdnn.embed import extract
 from etdnn.embed.batchnorm import calibration_batches, reestimate
 from etdnn.embed.extract import (
+    FixedCrops,
     check_frontend,
     embed_crops,
     embed_features,
     embed_utterances,
     equal_length_batches,
-    evaluation_crops,
     pick_device,
 )
 from etdnn.errors import UserError
@@ -58,7 +59,8 @@ def test_batches_hold_one_length_each():
 
 def test_crops_are_first_and_last_frames(net, reader):
     indices = np.array([3, 0])
-    crops = evaluation_crops(reader, indices, "mean", frames=40, crops=2)
+    [(places, crops)] = FixedCrops(reader, indices, "mean", 40, 2)
+    assert places.tolist() == [0, 1, 2, 3]
     whole = reader.read(3)
     assert crops.shape == (4, 80, 40)
     assert np.allclose(crops[0].numpy(), normalise(whole[:40], "mean", 0).T, atol=1e-5)
@@ -68,9 +70,26 @@ def test_crops_are_first_and_last_frames(net, reader):
 
 
 def test_short_utterances_wrap(reader):
-    crops = evaluation_crops(reader, np.array([0]), "none", frames=150, crops=1)
+    [(_, crops)] = FixedCrops(reader, np.array([0]), "none", 150, 1)
     whole = reader.read(0)
     assert np.array_equal(crops[0, :, len(whole)].numpy(), whole[0])
+
+
+@pytest.mark.parametrize("crops", [1, 2, 3])
+def test_blocks_of_crops_are_parts_of_the_whole_and_embed_alike(net, reader, crops, monkeypatch):
+    """To the bit: the crops, and on a CPU, whose batches they do not cut, the embeddings."""
+    indices = np.random.default_rng(1).integers(len(reader), size=23)
+    everything = FixedCrops(reader, indices, "mean", 40, crops)
+    [(_, whole)] = everything
+    monkeypatch.setattr(extract, "CPU_BATCH_FRAMES", 100)  # two crops
+    monkeypatch.setattr(extract, "GPU_BATCH_FRAMES", 350)  # three of the CPU's batches
+    blocks = list(everything)
+    assert {len(tensor) for _, tensor in blocks[:-1]} == {6} and len(blocks) == -(-23 * crops // 6)
+    assert np.array_equal(np.concatenate([places for places, _ in blocks]), np.arange(len(whole)))
+    assert torch.equal(torch.cat([tensor for _, tensor in blocks]), whole)
+    assert everything.bytes == whole.numel() * whole.element_size()
+    apart = np.concatenate([embed_crops(net, tensor) for _, tensor in blocks])
+    assert np.array_equal(apart, embed_crops(net, whole))
 
 
 def test_uncalibrated_net_is_refused(reader):
