@@ -65,8 +65,9 @@ class OneArch(nn.Module):
 def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
     """Train the subnet of `job.model` on as `settings.finetune` says, measure its batch norms anew, write `job.out`.
 
-    Resumes like a phase; its checkpoints and journal lie in `finetune/` beside `job.out`. UserError when the model
-    has no head, another front end or other speakers.
+    The inter-topk penalty is off, as in the usual large-margin fine-tuning. Resumes like a phase; its checkpoints and
+    journal lie in `finetune/` beside `job.out`. UserError when the model has no head, another front end or other
+    speakers.
     """
     torch.set_num_threads(job.threads)
     if not job.head.is_file():
@@ -81,7 +82,7 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
     if metadata["frontend"].get("key") != read_frontend(job.data).get("key"):
         raise UserError(f"{job.data}: its features are of another front end than {job.model}; make them with stage 1")
     options = settings.finetune
-    loss = dataclasses.replace(settings.loss, margin=options.margin)
+    loss = dataclasses.replace(settings.loss, margin=options.margin, topk=0)
     settings = dataclasses.replace(settings, loss=loss, normalisation=metadata["normalisation"])
     ranks = Ranks(job.device)
     settings = settle_precision(settings, ranks.device)

@@ -10,8 +10,9 @@ from etdnn.train.settings import Loss
 class MarginHead(nn.Module):
     """Class directions and the margin loss on cosines to them.
 
-    Sources: AAM (ArcFace), AM (CosFace), sub-centre ArcFace, inter-topk of Zhao et al. 2021; constants:
-    reference/efficienttdnn.md, 4.2. The margin is an argument because it is scheduled.
+    Sources: AAM (ArcFace), AM (CosFace), sub-centre ArcFace, inter-topk of Zhao et al. 2021 (arXiv 2110.05042), which
+    with AAM narrows the angle and grows with the margin as in WeSpeaker; constants: reference/efficienttdnn.md, 4.2.
+    The margin is an argument because it is scheduled.
     """
 
     def __init__(self, embedding: int, classes: int, settings: Loss):
@@ -32,23 +33,28 @@ class MarginHead(nn.Module):
         return cosines
 
     def logits(self, cosines: Tensor, labels: Tensor, margin: float) -> Tensor:
-        """Return scaled cosines with `margin` against the target class (and inter-topk against the nearest others)."""
-        target = cosines.gather(1, labels[:, None])
-        if self.settings.kind == "am":
-            moved = target - margin
-        else:
-            sine = (1 - target * target).clamp(min=1e-9).sqrt()
-            cos_m, sin_m = torch.cos(torch.tensor(margin)).item(), torch.sin(torch.tensor(margin)).item()
-            # beyond pi - margin the angle would wrap round; there the loss goes on as a straight line
-            moved = torch.where(target > -cos_m, target * cos_m - sine * sin_m, target - sin_m * margin)
+        """Return scaled cosines with `margin` against the target class (and inter-topk for the nearest others).
+
+        The penalty of inter-topk is `topk_margin` at the full margin of the settings, less in proportion before.
+        """
         result = cosines
         if self.settings.topk and margin > 0:
             others = cosines.detach().scatter(1, labels[:, None], -2.0)
             nearest = others.topk(min(self.settings.topk, others.shape[1] - 1), dim=1).indices
-            result = result.scatter_add(
-                1, nearest, torch.full_like(nearest, self.settings.topk_margin, dtype=cosines.dtype)
-            )
-        return result.scatter(1, labels[:, None], moved) * self.settings.scale
+            penalty = self.settings.topk_margin * margin / self.settings.margin
+            result = result.scatter(1, nearest, self._moved(cosines.gather(1, nearest), -penalty))
+        target = self._moved(cosines.gather(1, labels[:, None]), margin)
+        return result.scatter(1, labels[:, None], target) * self.settings.scale
+
+    def _moved(self, cosines: Tensor, margin: float) -> Tensor:
+        """Return the cosines of angles wider by `margin` (`aam`; narrower below 0), or cosines less `margin` (`am`)."""
+        if self.settings.kind == "am":
+            return cosines - margin
+        sine = (1 - cosines * cosines).clamp(min=1e-9).sqrt()
+        cos_m, sin_m = torch.cos(torch.tensor(margin)).item(), torch.sin(torch.tensor(margin)).item()
+        # beyond pi - margin (before -margin) the angle would wrap round; there the loss goes on as a straight line
+        inside = cosines > -cos_m if margin >= 0 else cosines < cos_m
+        return torch.where(inside, cosines * cos_m - sine * sin_m, cosines - abs(sin_m) * margin)
 
     def forward(self, cosines: Tensor, labels: Tensor, margin: float) -> Tensor:
         """Return the mean cross-entropy of `cosines` (batch, classes) for `labels` (batch)."""

@@ -16,7 +16,7 @@ from etdnn.model.checkpoint import load_supernet, read_subnet, save_subnet
 from etdnn.train.dataset import TrainingSet
 from etdnn.train.finetune import FineTuneJob, finetune
 from etdnn.train.phases import PhaseJob, train_phase
-from etdnn.train.settings import Distillation, FineTune, Schedule, load_train_settings
+from etdnn.train.settings import Distillation, FineTune, Loss, Schedule, load_train_settings
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def job(config, space, training_set, tmp_path):
 @pytest.fixture
 def settings(config):
     options = FineTune(epochs=2, crop=0.4, margin=0.3, schedule=Schedule("exponential", max=1e-3, min=1e-4))
-    return dataclasses.replace(load_train_settings(config), finetune=options)
+    loss = Loss(topk=2)
+    return dataclasses.replace(load_train_settings(config), finetune=options, loss=loss)
 
 
 def test_weights_move_arch_and_front_end_stay(settings, job):
@@ -49,6 +50,7 @@ def test_weights_move_arch_and_front_end_stay(settings, job):
     after, new = read_subnet(job.out)
     assert after.arch == before.arch and after.calibrated and new["frontend"] == old["frontend"]
     assert new["finetuning"]["settings.finetune.margin"] == 0.3
+    assert new["finetuning"]["settings.loss.topk"] == 0, "no inter-topk penalty beside a large margin"
     assert not new.keys() & {"alignment", "embedding_space"}, "measured on the weights before"
     assert not torch.equal(before.stem.conv.weight, after.stem.conv.weight)
     assert torch.allclose(before.stem.conv.weight, after.stem.conv.weight, atol=0.05)

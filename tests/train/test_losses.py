@@ -49,15 +49,29 @@ def test_without_margin_both_are_softmax_of_scaled_cosines(batch):
         assert module(cosines, labels, 0.0).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_inter_topk_pushes_the_hardest_others(batch):
+@pytest.mark.parametrize("kind", ["am", "aam"])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_inter_topk_pushes_the_hardest_others_by_its_share_of_the_margin(batch, kind, share):
     embeddings, labels = batch
-    module = head(kind="am", margin=0.2, scale=1, topk=2, topk_margin=0.06)
+    module = head(kind=kind, margin=0.2, scale=1, topk=2, topk_margin=0.06)
     cosines = module.cosines(embeddings)
-    raised = (module.logits(cosines, labels, 0.2) - cosines) > 0.05
+    logits = module.logits(cosines, labels, 0.2 * share)
     for row, label in enumerate(labels):
         others = [c for c in range(5) if c != label]
         hardest = sorted(others, key=lambda c, row=row: -cosines[row, c].item())[:2]
-        assert sorted(raised[row].nonzero().flatten().tolist()) == sorted(hardest)
+        for other in others:
+            expected = cosine = cosines[row, other].item()
+            if other in hardest:
+                expected = cosine + 0.06 * share if kind == "am" else math.cos(math.acos(cosine) - 0.06 * share)
+            assert logits[row, other].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_pushed_cosine_still_rises_where_the_angle_is_smaller_than_the_penalty():
+    module = head(kind="aam", margin=0.2, scale=1, topk=1, topk_margin=0.3)
+    angles = torch.linspace(0, 0.6, 61)
+    cosines = torch.stack([torch.zeros(61), angles.cos()], dim=1)
+    pushed = module.logits(cosines, torch.zeros(61, dtype=torch.long), 0.2)[:, 1]
+    assert (pushed > cosines[:, 1]).all() and (pushed.diff() < 0).all()
 
 
 def test_of_subcentres_the_nearest_counts(batch):
