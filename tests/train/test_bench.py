@@ -1,5 +1,6 @@
 """The benches of training run in a small form and print what they promise."""
 
+import json
 import re
 import subprocess
 import sys
@@ -20,16 +21,34 @@ def test_strategies_compares_at_equal_compute_and_goes_on_where_it_was(tmp_path,
     make_set(tmp_path / "data/train_all", "tr", speakers=6, utterances=8, seed=1)
     words = ("bench/strategies.py", "--data", tmp_path / "data", "--out", tmp_path / "out", "--quick", "--stretch", 0.5)
     text = run(repository, *words, "--results", tmp_path / "table.md")
-    costs = {row[0]: float(row[1]) for row in re.findall(r"\| (progressive|sandwich) \| \d+ \| (\S+) \|", text)}
-    assert abs(costs["sandwich"] / costs["progressive"] - 1) < 0.2, "to one step of the sandwich"
-    assert len(re.findall(r"(?m)^\| (?:progressive|sandwich|alone)[^|]*\| (?:small|middle|large) ", text)) == 15
-    assert len(re.findall(r"(?m)^\| (?:progressive|sandwich), (?:small|middle|large) \|", text)) == 6
+    names = "progressive|sandwich|one phase"
+    costs = {row[0]: float(row[1]) for row in re.findall(rf"\| ({names}) \| \d+ \| (\S+) \|", text)}
+    assert len(costs) == 3
+    assert all(abs(cost / costs["progressive"] - 1) < 0.2 for cost in costs.values()), "to one step of the sandwich"
+    assert len(re.findall(rf"(?m)^\| (?:{names}|alone)(?:, fine-tuned)? \| (?:small|middle|large) ", text)) == 21
+    assert len(re.findall(rf"(?m)^\| (?:{names}), (?:small|middle|large) \|", text)) == 9
     assert (tmp_path / "table.md").read_text() in text
     again = run(repository, *words)
     assert (
         " done" not in again
         and again.splitlines()[2:] == [line for line in text.splitlines() if not line.endswith(" done")][2:]
     )
+
+
+def test_recipes_compares_one_change_at_a_time(tmp_path, repository):
+    make_corpus(tmp_path / "data")
+    make_set(tmp_path / "data/train_all", "tr", speakers=6, utterances=8, seed=1)
+    words = ["bench/recipes.py", "--data", tmp_path / "data", "--out", tmp_path / "out", "--quick", "--epochs", 0.4]
+    text = run(repository, *words, "--only", "crops of 3 s", "--results", tmp_path / "table.md")
+    assert (tmp_path / "table.md").read_text() in text
+    number = r"[+-]?\d+\.\d\d"
+    rows = re.findall(rf"(?m)^\| (recommended|crops of 3 s) \| ({number}) \|(?: {number} \|)+ \d+\.\d \|$", text)
+    assert [row[0] for row in rows] == ["recommended", "crops of 3 s"]
+    steps = [
+        json.loads((tmp_path / f"out/seed0/{name}/trained/train.jsonl").read_text().splitlines()[-1])["step"]
+        for name in ("recommended", "crops_of_3_s")
+    ]
+    assert steps[1] == pytest.approx(steps[0] * 2 / 3, abs=1), "as many crops times their length"
 
 
 def test_strategies_does_not_go_on_with_another_plan(tmp_path, repository):
