@@ -110,7 +110,7 @@ class Stepper:
         self.gradients.extras.copy_(local.nan_to_num())
         loss, correct, stop, broken = self.gradients.mean_over(self.ranks).tolist()
         if broken:
-            raise UserError(self._not_finite(step, batches, "the loss"))
+            raise UserError(self._not_finite(step, batches, "the loss", here=bool(local[3])))
         self.stopping = stop > 0
         if not self.scaler.is_enabled() and not self.gradients.gradients.norm().isfinite():
             raise UserError(self._not_finite(step, batches, "a gradient"))
@@ -162,12 +162,15 @@ class Stepper:
         divergence, distance = distillation(cosines, teacher[0], embeddings, teacher[1], self.settings.loss.scale)
         return weights.logits * divergence + weights.embedding * distance
 
-    def _not_finite(self, step: int, batches: list[Batch], what: str) -> str:
-        keys = [self.data.reader.keys[number] for batch in batches for number in batch.utterances]
+    def _not_finite(self, step: int, batches: list[Batch], what: str, *, here: bool = True) -> str:
         archs = ", ".join(map(str, self.archs(step)))
+        place = f"at step {step} of phase {self.phase.name} (arch {archs})"
+        if not here:
+            return f"{what} of another rank is not finite {place}; that rank names the utterances"
+        keys = [self.data.reader.keys[number] for batch in batches for number in batch.utterances]
         return (
-            f"{what} is not finite at step {step} of phase {self.phase.name} (arch {archs}); utterances of the batch "
-            f"on rank {self.ranks.rank}: {' '.join(keys)}; lower the rate or look at these files"
+            f"{what} is not finite {place}; utterances of the batch on rank {self.ranks.rank}: {' '.join(keys)}; lower "
+            "the rate or look at these files"
         )
 
     def state(self) -> dict[str, Any]:

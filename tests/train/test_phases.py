@@ -13,9 +13,14 @@ from etdnn.embed.derive import derive_subnet
 from etdnn.errors import UserError
 from etdnn.files import hash_file
 from etdnn.model.checkpoint import load_supernet
+from etdnn.model.supernet import Supernet
+from etdnn.seeding import torch_generator
 from etdnn.train.archs import drawn_archs
-from etdnn.train.loop import INTERRUPTED
+from etdnn.train.dataset import TrainingSet
+from etdnn.train.loop import INTERRUPTED, Stepper
+from etdnn.train.losses import MarginHead
 from etdnn.train.phases import PhaseJob, train_phase
+from etdnn.train.ranks import Ranks
 from etdnn.train.settings import load_train_settings
 
 
@@ -247,6 +252,19 @@ def test_a_loss_that_is_not_finite_names_the_utterances(config, space, training_
     config.write_text(config.read_text().replace("max: 1.0e-2, min: 1.0e-4", "max: 1.0e+30, min: 1.0e-4"))
     with pytest.raises(UserError, match=r"not finite at step \d+ of phase largest.*s\d-a-\d"):
         train(config, space, training_set, tmp_path / "x")
+
+
+def test_of_several_ranks_the_one_with_the_broken_loss_names_the_utterances(config, space, training_set, monkeypatch):
+    """This rank's loss is finite, a second one's was not."""
+    settings = load_train_settings(config)
+    data, head, ranks = TrainingSet(training_set), MarginHead(space.embedding, 4, settings.loss), Ranks("cpu")
+    head.reset(torch_generator(0))
+    phase = settings.phase("largest")
+    stepper = Stepper(Supernet(space).train(), lambda _: [space.largest], head, data, settings, phase, ranks, 0)
+    mean_over = stepper.gradients.mean_over
+    monkeypatch.setattr(stepper.gradients, "mean_over", lambda ranks: mean_over(ranks) + torch.tensor([0, 0, 0, 0.5]))
+    with pytest.raises(UserError, match=r"the loss of another rank is not finite at step 0 of phase largest [^:]*$"):
+        stepper.take(0, stepper.batches(0))
 
 
 def test_a_full_disc_leaves_the_last_checkpoint(config, space, training_set, tmp_path):
