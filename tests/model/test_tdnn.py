@@ -52,6 +52,17 @@ def test_pooling_is_a_weighted_mean_and_deviation():
     assert constant.isfinite().all() and constant[0, 8:].max() < 1e-2
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_pooling_takes_its_statistics_in_fp32_under_autocast(kind):
+    """A deviation that is small beside the mean is lost where E[x^2] - m^2 is taken in 8 or 11 bits."""
+    torch.manual_seed(0)
+    pooling, x = AttentiveStatistics(8), 8 + 0.05 * torch.randn(3, 8, 200)
+    with torch.no_grad(), torch.autocast("cpu", kind):
+        found = pooling(x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.cat([x.mean(2), x.std(2, correction=0)], dim=1), rtol=0.02, atol=0)
+
+
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_dilation_grows_with_the_block(index):
     net = Tdnn(Arch(3, (16,) * 4, (3,) * 4, 16))
