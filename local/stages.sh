@@ -55,8 +55,8 @@ $TITLE, from audio to EER and minDCF of the best subnets under given budgets.
 Stages:
   0  corpus to data directories, trial lists, noise and room lists   -> $datadir/{train,dev,test}
   1  augmented copies of train, fbank of everything                  -> $datadir/*/feats.scp, $featdir
-  2  train the largest network                                       -> $expdir/largest
-  3  progressive phases: kernel, depth, width1, width2               -> $expdir/supernet
+  2  train the first phase (the largest network, as published)       -> $expdir/PHASE
+  3  the other phases (kernel, depth, width1, width2, as published)  -> $expdir/supernet
   4  search the best subnet under each budget                        -> $expdir/search/BUDGET/arch.txt
   5  derive each subnet (and the largest): batch norm re-estimated   -> $expdir/subnet/BUDGET/model.safetensors
   6  embeddings of test, dev and cohort                              -> $expdir/subnet/BUDGET/embeddings
@@ -151,14 +151,15 @@ TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" --num-nod
   --teacher-scp "$teacher_scp" --force "$force" --override "$override" --device "$device" --stage-to "$stage_to" --train-config "$train_config"
   --space-config "$space_config")
 
-if begin 2 "train the largest network"; then
+if begin 2 "first phase of training"; then
   need 1 "$datadir/train_all/feats.scp"
   run "${TRAIN[@]}" "${PHASES[0]}" "$datadir/train_all" "$expdir"
 fi
 
-if begin 3 "progressive phases"; then
+if begin 3 "other phases of training"; then
   need 1 "$datadir/train_all/feats.scp"
   need 2 "$expdir/${PHASES[0]}/supernet.safetensors"
+  [ "${#PHASES[@]}" -gt 1 ] || log "nothing to do: ${PHASES[0]} is the only phase of $train_config"
   for name in "${PHASES[@]:1}"; do
     run "${TRAIN[@]}" "$name" "$datadir/train_all" "$expdir"
   done

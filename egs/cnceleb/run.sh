@@ -5,7 +5,7 @@
 #   bash run.sh --stage 4 --macs-budget 100M           another budget from the supernet that is trained
 #   bash run.sh --help                                 all options
 #
-# Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
+# Stages: 0 data directories, 1 copies and features, 2 first phase of training, 3 the others,
 #         4 search, 5 derive, 6 embed, 7 score, 8 export and report.
 set -euo pipefail
 EGS=$(dirname "$(realpath "${BASH_SOURCE[0]}")")

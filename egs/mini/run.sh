@@ -5,7 +5,7 @@
 # the spot in VoxCeleb's folder form, the same bytes on every run. Its numbers show that the chain works; they say
 # nothing about real speech. Search space: the published one scaled down by four (conf/space.yaml).
 #
-# Stages: 0 corpus and data directories, 1 copies and features, 2 largest network, 3 progressive phases,
+# Stages: 0 corpus and data directories, 1 copies and features, 2 first phase of training, 3 the others,
 #         4 search, 5 derive, 6 embed, 7 score, 8 export and report.
 #
 #   bash run.sh                                 everything; ends with a table

@@ -9,7 +9,7 @@
 # Dev speakers are in neither train nor test; they get a clean and a cross list (other rooms and noises than in
 # training), on which the search selects. Without --musan and --rirs, synthetic noises and rooms are used.
 #
-# Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
+# Stages: 0 data directories, 1 copies and features, 2 first phase of training, 3 the others,
 #         4 search, 5 derive, 6 embed, 7 score, 8 export and report.
 set -euo pipefail
 EGS=$(dirname "$(realpath "${BASH_SOURCE[0]}")")

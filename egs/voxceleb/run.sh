@@ -8,7 +8,7 @@
 # DIR is the wav layout: SPEAKER/SESSION/UTTERANCE.wav. Dev speakers, on which the search selects, are cut from
 # VoxCeleb2; VoxCeleb1 is never looked at before stage 7. Space and training are the published ones.
 #
-# Stages: 0 data directories, 1 copies and features, 2 largest network, 3 progressive phases,
+# Stages: 0 data directories, 1 copies and features, 2 first phase of training, 3 the others,
 #         4 search, 5 derive, 6 embed, 7 score, 8 export and report.
 set -euo pipefail
 EGS=$(dirname "$(realpath "${BASH_SOURCE[0]}")")

@@ -54,6 +54,14 @@ def test_all_stages_run_in_order_for_each_budget_and_the_largest(egs):
     assert option(next(call for call in calls if call[0] == "search"), "--macs-budget") == ["204M 571M"]
 
 
+def test_a_training_of_one_phase_leaves_stage_3_nothing_to_do(egs):
+    (egs.folder / "conf/train.yaml").write_text("phases:\n- {name: elastic, epochs: 1}\n")
+    done = egs.run()
+    assert done.returncode == 0, done.stderr
+    assert [call[-3] for call in egs.calls() if call[0] == "train_phase"] == ["elastic"]
+    assert "stage 3] nothing to do: elastic is the only phase of conf/train.yaml" in done.stdout
+
+
 def test_it_runs_from_any_folder_and_finds_inputs_where_they_are_named(egs, tmp_path):
     (tmp_path / "my recordings").mkdir()
     done = egs.run("--stop-stage", "0", "--corpus", "my recordings", cwd=tmp_path, script="egs/toy/run.sh")
