@@ -33,6 +33,7 @@ def make_optimiser(settings: TrainSettings, *modules: nn.Module) -> torch.optim.
     ]
     groups = [group for group in groups if group["params"]]
     if options.kind == "sgd":
-        return torch.optim.SGD(groups, lr=0.1, momentum=options.momentum, nesterov=options.nesterov, fused=True)
+        nesterov = options.nesterov and options.momentum > 0  # without momentum there is nothing to look ahead with
+        return torch.optim.SGD(groups, lr=0.1, momentum=options.momentum, nesterov=nesterov, fused=True)
     kind = torch.optim.Adam if options.kind == "adam" else torch.optim.AdamW
     return kind(groups, lr=1e-3, fused=True)

@@ -43,3 +43,10 @@ def test_a_parameter_without_gradient_is_stepped_too(kind):
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
     assert not torch.equal(module.weight, before), "weight decay reaches what was not drawn"
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_looks_ahead_only_with_momentum(momentum):
+    settings = TrainSettings([Phase("p", 1)], optimiser=Optimiser("sgd", momentum=momentum))
+    (group,) = make_optimiser(settings, torch.nn.Linear(3, 2)).param_groups
+    assert (group["momentum"], group["nesterov"]) == (momentum, momentum > 0)
