@@ -29,6 +29,7 @@ class Ranks:
         if self.count > 1:
             _end_with_launcher()
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        self._patient: dist.ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
@@ -41,12 +42,13 @@ class Ranks:
             dist.barrier()
 
     @contextlib.contextmanager
-    def together(self, hours: float = 24.0) -> Iterator[None]:
-        """Let the ranks take unlike times for a block, up to `hours`, and leave it together."""
-        group = dist.new_group(backend="gloo", timeout=timedelta(hours=hours)) if self.count > 1 else None
+    def together(self) -> Iterator[None]:
+        """Let the ranks take unlike times for a block, up to a day, and leave it together."""
+        if self.count > 1 and self._patient is None:
+            self._patient = dist.new_group(backend="gloo", timeout=timedelta(days=1))
         yield
-        if group is not None:
-            dist.barrier(group)
+        if self._patient is not None:
+            dist.barrier(self._patient)
 
     def close(self) -> None:
         """Leave the group."""
