@@ -6,7 +6,7 @@ keeps, 500 MB at the peak; a dict of strings needs over 1 GB.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import lt
 from pathlib import Path
@@ -186,8 +186,13 @@ def read_count_table(path: str | Path) -> tuple[Keys, np.ndarray]:
     return Keys(b"".join(keys), np.concatenate(ends)), np.concatenate(counts)
 
 
-def read_word_table(path: str | Path) -> tuple[Keys, np.ndarray, list[str]]:
-    """Read `KEY WORD` lines (utt2spk, utt2uniq); return keys, the number of each one's word (int32), and the words."""
+def read_word_table(
+    path: str | Path, group: Callable[[bytes], bytes] = bytes.strip
+) -> tuple[Keys, np.ndarray, list[str]]:
+    """Read `KEY WORD` lines (utt2spk, utt2uniq); return keys, the number of each one's word (int32), and the words.
+
+    The word is what `group` makes of the rest of the line.
+    """
     keys, ends, codes, numbers, total = [], [], array("i"), {}, 0
     for block, lines in _blocks(Path(path)):
         data = np.frombuffer(block, np.uint8)
@@ -196,7 +201,7 @@ def read_word_table(path: str | Path) -> tuple[Keys, np.ndarray, list[str]]:
         ends.append(after + total)
         total += len(blob)
         for start, end in zip((lines.key_end + 1).tolist(), lines.end.tolist(), strict=True):
-            codes.append(numbers.setdefault(block[start:end].strip(), len(numbers)))
+            codes.append(numbers.setdefault(group(block[start:end]), len(numbers)))
     if not total:
         raise UserError(f"{path}: no utterances")
     words = [word.decode("utf-8", "surrogateescape") for word in numbers]

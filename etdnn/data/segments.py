@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import soundfile
 
 from etdnn.data.audio import BadAudio, decode, needs_program, open_audio, to_wave
 from etdnn.data.datadir import read_table
@@ -98,17 +99,69 @@ class SegmentReader:
         return to_wave(*found, self._rate, entry)
 
 
+class Recording:
+    """The audio of a wav.scp entry, or a part of it, as an array that is read where it is sliced.
+
+    `len()` counts samples of the file's own `rate`; slices are float32 in one dimension at int16 scale, channels
+    averaged. Entries that cannot be read in parts (`reads_parts`) are decoded once, when the object is made; `rate` is
+    what a program is asked for. Pipes are refused, and BadAudio is raised as by `read_audio`.
+    """
+
+    def __init__(self, entry: str, rate: int, segment: Segment | None = None) -> None:
+        self.entry, self.rate = entry, rate
+        self._samples: np.ndarray | None = None
+        whole = needs_program(entry)
+        if not whole:
+            with open_audio(entry) as file:
+                self.rate, length, whole = file.samplerate, file.frames, not _is_exact(file)
+        if whole:
+            self._samples, self.rate = decode(entry, rate)
+            length = len(self._samples)
+        self._start, self._stop = _bounds(entry, segment, length, self.rate) if segment else (0, length)
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __getitem__(self, span: slice) -> np.ndarray:
+        first, last, _ = span.indices(len(self))
+        first, last = self._start + first, self._start + last
+        if self._samples is not None:
+            samples = self._samples[first:last]
+        else:
+            with open_audio(self.entry) as file:
+                samples = _read_range(file, self.entry, first, last)
+        return to_wave(samples, self.rate, self.rate, self.entry)
+
+    def __array__(self, dtype: type | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def reads_parts(path: str, rate: int) -> bool:
+    """Say whether parts of a file can be read alone and are what they are when it is read whole at `rate`."""
+    if needs_program(path):
+        return False
+    with open_audio(path) as file:
+        return _is_exact(file) and file.samplerate == rate
+
+
 def _read_part(path: str, segment: Segment) -> tuple[np.ndarray, int] | None:
     """Return the part's samples and their rate; None for a codec that gives others there than when it reads all."""
     with open_audio(path) as file:
-        if not file.subtype.startswith(_EXACT_SUBTYPES):
+        if not _is_exact(file):
             return None
-        start, stop = _bounds(path, segment, file.frames, file.samplerate)
-        file.seek(start)
-        samples = file.read(stop - start, dtype="float32", always_2d=True)
-        if len(samples) < stop - start:
-            raise BadAudio(f"{path}: truncated (nothing at {(start + len(samples)) / file.samplerate:.2f} s)")
-        return samples, file.samplerate
+        return _read_range(file, path, *_bounds(path, segment, file.frames, file.samplerate)), file.samplerate
+
+
+def _is_exact(file: soundfile.SoundFile) -> bool:
+    return file.subtype.startswith(_EXACT_SUBTYPES)
+
+
+def _read_range(file: soundfile.SoundFile, path: str, start: int, stop: int) -> np.ndarray:
+    file.seek(start)
+    samples = file.read(stop - start, dtype="float32", always_2d=True)
+    if len(samples) < stop - start:
+        raise BadAudio(f"{path}: truncated (nothing at {(start + len(samples)) / file.samplerate:.2f} s)")
+    return samples
 
 
 def _bounds(entry: str, segment: Segment, samples: int, rate: int) -> tuple[int, int]:

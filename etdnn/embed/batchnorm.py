@@ -15,7 +15,8 @@ from etdnn.data.ark_index import Keys
 from etdnn.errors import UserError
 from etdnn.features.mel_noise import NoiseBank
 from etdnn.features.normalise import normalise
-from etdnn.features.plan import MelNoise
+from etdnn.features.plan import MelNoise, Waveform
+from etdnn.features.waveform import WaveformBank
 from etdnn.seeding import numpy_generator
 from etdnn.settings import fill
 
@@ -128,23 +129,24 @@ def calibration_batches(
     crops: int,
     frames: int,
     batch: int = 32,
-    noise: NoiseBank | None = None,
+    noise: NoiseBank | WaveformBank | None = None,
 ) -> list[Tensor]:
     """Return the fixed crops on which batch norm is measured: float32 tensors (batch, in_feats, frames), normalised.
 
     Utterances are drawn without repetition while there are enough, then again; starts are uniform; short utterances
     wrap. The draw depends on (seed, number of utterances, their lengths) alone. A single crop left over joins the batch
-    before it. `noise` is mixed in as in training (`calibration_noise`). UserError below 2 crops or 1 frame.
+    before it. With `noise` (`calibration_noise`) crops are of the utterances that training visits, augmented as there.
+    UserError below 2 crops or 1 frame.
     """
     if crops < 2 or frames < 1 or batch < 2:
         got = f"{crops} crops of {frames} in batches of {batch}"
         raise UserError(f"calibration: needs at least 2 crops of 1 frame in batches of 2, got {got}")
-    total = len(reader.keys)
-    if not total:
+    if not len(reader.keys):
         raise UserError("calibration: the training data has no utterances")
     generator = numpy_generator(seed, "batch-norm calibration")
-    rounds = [generator.permutation(total) for _ in range(-(-crops // total))]
-    indices = np.concatenate(rounds)[:crops]
+    eligible = np.arange(len(reader.keys)) if noise is None else noise.eligible
+    rounds = [generator.permutation(len(eligible)) for _ in range(-(-crops // len(eligible)))]
+    indices = eligible[np.concatenate(rounds)[:crops]]
     spare = np.maximum(np.asarray(reader.num_frames)[indices] - frames, 0)
     starts = generator.integers(0, spare + 1)
     edges = list(range(0, crops, batch)) + [crops]
@@ -152,19 +154,27 @@ def calibration_batches(
         del edges[-2]
     result = []
     for first, last in zip(edges[:-1], edges[1:], strict=True):
-        part = torch.from_numpy(reader.read_crops(indices[first:last], starts[first:last], frames))
-        if noise is not None:
-            part = noise.add(part, noise.mixes(indices[first:last], seed, "batch-norm calibration noise", first))
+        drawn = indices[first:last], starts[first:last], frames
+        if noise is None:
+            part = torch.from_numpy(reader.read_crops(*drawn))
+        else:
+            mixes = noise.mixes(indices[first:last], seed, "batch-norm calibration noise", first)
+            part = noise.read(reader, *drawn, mixes, torch.device("cpu"))
         result.append(normalise(part, normalisation, 1).transpose(1, 2).contiguous())
     return result
 
 
-def calibration_noise(directory: str | Path, keys: Keys, metadata: Mapping[str, Any]) -> NoiseBank | None:
-    """Return the noises that a network heard beside the stored features of `directory`, by its file's metadata.
+def calibration_noise(
+    directory: str | Path, keys: Keys, metadata: Mapping[str, Any]
+) -> NoiseBank | WaveformBank | None:
+    """Return what a network heard that is not in the stored features of `directory`, by its file's metadata.
 
-    Statistics are those of what was trained on. None where no noise was mixed in; UserError when the noises that stage
-    1 stored are gone.
+    Statistics are those of what was trained on. None where that is the stored features; UserError when the noises that
+    stage 1 stored, the audio or the lists of stage 0 are gone.
     """
+    if metadata.get("waveform"):
+        settings = fill(Waveform, dict(metadata["waveform"]), "waveform of the model")
+        return WaveformBank(Path(directory), keys, settings, workers=0)
     if not metadata.get("mel_noise"):
         return None
     settings = fill(MelNoise, dict(metadata["mel_noise"]), "mel_noise of the model")

@@ -80,7 +80,6 @@ def derive_subnet(
         "results": [],
         "thresholds": {},
     }  # fmt: skip
-    if "mel_noise" in supernet.metadata:
-        metadata["mel_noise"] = supernet.metadata["mel_noise"]
+    metadata |= {key: supernet.metadata[key] for key in ("mel_noise", "waveform") if key in supernet.metadata}
     save_subnet(out, net, metadata)
     return {**metadata, "arch": str(arch)}

@@ -6,10 +6,14 @@ whatever order they stand in; all draws (which part of a noise) come from the ge
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from etdnn.data.audio import BadAudio
+
+if TYPE_CHECKING:
+    from etdnn.data.segments import Recording
 
 EFFECTS = ("speed", "tempo", "compand", "reverb", "noise", "music", "babble")
 ADDITIVE = ("noise", "music", "babble")
@@ -66,7 +70,7 @@ def length_factor(recipe: Recipe) -> float:
 def apply_recipe(
     wave: np.ndarray,
     recipe: Recipe,
-    load: Callable[[str], np.ndarray],
+    load: "Callable[[str], np.ndarray | Recording]",
     generator: np.random.Generator,
     rate: int = 16000,
 ) -> np.ndarray:
@@ -91,8 +95,31 @@ def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
     """Play faster (factor above 1) or slower by resampling, as sox's `speed`: length and pitch change."""
     from scipy.signal import resample_poly
 
-    ratio = Fraction(factor).limit_denominator(100)
+    ratio = _speed_ratio(factor)
     return resample_poly(wave, ratio.denominator, ratio.numerator).astype(np.float32)
+
+
+def _speed_ratio(factor: float) -> Fraction:
+    return Fraction(factor).limit_denominator(100)
+
+
+def length_at_speed(length: int, factor: float) -> int:
+    """Return the samples that `change_speed` makes of `length` samples."""
+    ratio = _speed_ratio(factor)
+    return -(-length * ratio.denominator // ratio.numerator)
+
+
+def read_at_speed(source: "np.ndarray | Recording", factor: float, first: int, last: int) -> np.ndarray:
+    """Return samples `first` to `last` of `change_speed(source, factor)`, reading the part of `source` they need."""
+    if factor == 1:
+        return source[first:last]
+    ratio = _speed_ratio(factor)
+    up, down = ratio.denominator, ratio.numerator
+    reach = 10 * max(up, down) // up + 2  # half the length of resample_poly's filter, in samples of the source
+    # begun at whole periods of the ratio, the filter meets the samples in the same phases as in the whole
+    period = max(0, first // up - -(-reach // down))
+    piece = source[period * down : -(-last * down // up) + reach]
+    return change_speed(piece, factor)[first - period * up : last - period * up]
 
 
 def change_tempo(wave: np.ndarray, factor: float, rate: int = 16000) -> np.ndarray:
@@ -151,12 +178,17 @@ def reverberate(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
     energy = float(np.sqrt(np.sum(np.square(response, dtype=np.float64))))
     if not energy > 0:
         raise BadAudio("impulse response is silent")
-    direct = int(np.argmax(np.abs(response)))
+    direct = direct_path(response)
     wet = fftconvolve(wave.astype(np.float64), response / energy)
     return wet[direct : direct + len(wave)].astype(np.float32)
 
 
-def fit_length(source: np.ndarray, length: int, generator: np.random.Generator) -> np.ndarray:
+def direct_path(response: np.ndarray) -> int:
+    """Return the sample of an impulse response at which the direct sound arrives."""
+    return int(np.argmax(np.abs(response)))
+
+
+def fit_length(source: "np.ndarray | Recording", length: int, generator: np.random.Generator) -> np.ndarray:
     """Return `length` samples of a source from a drawn place on; a source that is too short is repeated."""
     if len(source) > length:
         start = int(generator.integers(len(source) - length + 1))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etdnn.data.ark_index import Keys, read_marks
+from etdnn.data.ark_index import Keys, read_marks, read_word_table
 from etdnn.data.datadir import DataDir, read_table, speaker_to_utterances
 from etdnn.errors import UserError
 from etdnn.features.augment import ADDITIVE, format_recipe, length_factor, parse_recipe, sources_of
@@ -221,6 +221,21 @@ def recipes_with(directory: Path, keys: Keys, text: str) -> np.ndarray:
     known, marks = read_marks(path, text)
     positions = known.positions_of(keys)
     return (positions >= 0) & marks[positions]
+
+
+def speeds_of(directory: Path, keys: Keys) -> np.ndarray:
+    """Return the speed factor of each of `keys`, float64: 1 for originals, nan for copies that are more than that."""
+    path = directory / "utt2aug"
+    if not path.is_file():
+        return np.ones(len(keys))
+    known, codes, factors = read_word_table(path, _speed_alone)
+    positions = known.positions_of(keys)
+    return np.where(positions >= 0, np.array(factors, float)[codes[positions]], 1.0)
+
+
+def _speed_alone(recipe: bytes) -> bytes:
+    recipe = recipe.strip()
+    return recipe[6:] if recipe.startswith(b"speed=") and b" " not in recipe else b"nan"
 
 
 def _write(path: Path, keys: Iterable[str], values: Iterable[str]) -> None:

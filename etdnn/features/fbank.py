@@ -83,10 +83,22 @@ class FbankOptions:
         """Folder name of this front end: type, bins and a hash of all options."""
         return f"{self.type}{self.num_mel_bins}-{hash_text(json.dumps(self.to_dict(), sort_keys=True))[:8]}"
 
+    def _shift_and_window(self) -> tuple[int, int]:
+        return tuple(round(self.sample_frequency * span / 1000) for span in (self.frame_shift, self.frame_length))
+
+    def samples_of(self, start: int, frames: int, samples: int) -> tuple[int, int, int]:
+        """Return which of `samples` samples (first, last) give frames `start` to `start + frames` as the whole does.
+
+        The third number says how many frames of theirs come before. They reach a window beyond the crop on both sides,
+        to the edges where these are nearer: so the edge's own padding is where the whole has it, and nowhere else.
+        """
+        shift, window = self._shift_and_window()
+        before = min(start, -(-window // shift))
+        return (start - before) * shift, min(samples, (start + frames) * shift + window), before
+
     def num_frames(self, samples: int) -> int:
         """Return the frames that `samples` samples give (0 when too few)."""
-        shift = round(self.sample_frequency * self.frame_shift / 1000)
-        window = round(self.sample_frequency * self.frame_length / 1000)
+        shift, window = self._shift_and_window()
         if samples < window:
             return 0
         if self.type == "efficienttdnn":

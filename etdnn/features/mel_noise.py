@@ -55,6 +55,7 @@ class NoiseBank:
     """
 
     noisy: np.ndarray | None = None
+    purpose = "mel noise"
 
     def __init__(self, directory: Path, settings: MelNoise, frontend: dict[str, Any]) -> None:
         if not (directory / "feats.scp").is_file():
@@ -62,7 +63,7 @@ class NoiseBank:
                 f"{directory}/feats.scp is missing, mel_noise needs it: set 'store_noise: true' in conf/augment.yaml "
                 "and run stage 1"
             )
-        self.settings = settings
+        self.settings, self._directory = settings, directory
         self.reader = FeatureReader(directory / "feats.scp")
         known, codes, names = read_word_table(directory / "utt2spk")
         positions = known.positions_of(self.reader.keys)
@@ -82,6 +83,35 @@ class NoiseBank:
         bank = cls(noise_directory(directory), settings, DataDir(directory).frontend)
         bank.noisy = recipes_with(directory, keys, "@")
         return bank
+
+    @property
+    def eligible(self) -> np.ndarray:
+        """Positions of the utterances that crops are made of: all."""
+        return np.arange(len(self.noisy))
+
+    @property
+    def tables(self) -> list[Path]:
+        """The tables that say what the noises are."""
+        paths = [self._directory / name for name in ("feats.scp", ".feats.made", "utt2spk")]
+        return [path for path in paths if path.is_file()]
+
+    @property
+    def description(self) -> str:
+        """What the log of a training says."""
+        left_out = f"; none of kind {', '.join(self.missing)}" if self.missing else ""
+        return f"noise is mixed into crops from {len(self.reader)} stored noises{left_out}"
+
+    def read(
+        self,
+        reader: FeatureReader,
+        utterances: np.ndarray,
+        starts: np.ndarray,
+        frames: int,
+        mixes: Mixes,
+        device: torch.device,
+    ) -> Tensor:
+        """Return stored crops [n, frames, bins] of `reader` with `mixes` in them, on `device`."""
+        return self.add(to_device(reader.read_quantised(utterances, starts, frames), device), mixes)
 
     def mixes(self, utterances: np.ndarray, *purpose: int | str) -> Mixes:
         """Draw the mixes of a batch of `utterances`, nothing for those that are noisy already."""

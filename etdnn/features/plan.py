@@ -1,7 +1,8 @@
-"""How training speech is augmented: the plan of stored copies (conf/augment.yaml), and noise mixed into crops."""
+"""How training speech is augmented: the plan of stored copies (conf/augment.yaml), and what is done to crops anew."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from etdnn.features.augment import ADDITIVE, EFFECTS
 from etdnn.settings import load_settings
@@ -106,6 +107,39 @@ class MelNoise(AdditiveKinds):
             raise ValueError(f"kinds: '{min(unknown)}' is not one of {', '.join(ADDITIVE)}")
         if not self.kinds or min(self.kinds.values()) <= 0:
             raise ValueError("kinds: weights above 0 are needed")
+
+
+@dataclass(frozen=True)
+class Waveform(AdditiveKinds):
+    """`waveform` of the training configuration: crops are read from audio, and a share of them is augmented anew.
+
+    What is done to a crop is drawn from `mixture` (weights by effects, as in the plan of copies: noise, music, babble,
+    reverb, joined by `+`). `workers`: processes that read for each rank; 0: its own loader thread.
+    """
+
+    probability: float = 0.0
+    mixture: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*ADDITIVE, "reverb"), 1.0))
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1 or self.workers < 0:
+            raise ValueError("probability between 0 and 1 and workers >= 0 are needed")
+        for effect in (effect for effects in self.mixture for effect in effects.split("+")):
+            if effect not in (*ADDITIVE, "reverb"):
+                raise ValueError(f"mixture: '{effect}' is not one of {', '.join((*ADDITIVE, 'reverb'))}")
+        self.plan()
+
+    def __bool__(self) -> bool:
+        return self.probability > 0
+
+    def plan(self) -> Plan:
+        """Return the plan of one copy that this is; what is drawn of it for an utterance is drawn for a crop."""
+        copy = CopySet("waveform", self.mixture, share=self.probability or 1.0)
+        return Plan(self.noise, self.music, self.babble, self.average_sources, copies=[copy])
+
+    def lasting(self) -> dict[str, Any]:
+        """Return what crops depend on, as JSON-ready values; {} where none is read from audio."""
+        return {key: value for key, value in asdict(self).items() if key != "workers"} if self else {}
 
 
 def read_plan(path: str | Path) -> Plan:

@@ -18,7 +18,8 @@ from etdnn.features.copies import recipes_with
 from etdnn.features.dequantise import to_device
 from etdnn.features.mel_noise import Mixes, NoiseBank
 from etdnn.features.normalise import normalise
-from etdnn.features.plan import MelNoise
+from etdnn.features.plan import MelNoise, Waveform
+from etdnn.features.waveform import Draw, WaveformBank
 from etdnn.seeding import numpy_generator
 from etdnn.train.settings import SpecAugment
 
@@ -41,7 +42,7 @@ class TrainingSet:
     (same `utt2uniq`, same speaker) stand in for it with that chance; else every copy is an item of its own. Raises
     UserError when features or labels are missing, or when there are fewer than two speakers. Without `speed_copies`
     their classes stay, but epochs do not visit them. `mel_noise` draws on the noises of `train_noise` beside the
-    directory.
+    directory; with `waveform`, crops come from audio, and what epochs visit are originals and speed copies.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class TrainingSet:
         *,
         speed_copies: bool = True,
         mel_noise: MelNoise | None = None,
+        waveform: Waveform | None = None,
     ):
         directory = Path(directory)
         if not (directory / "feats.scp").is_file():
@@ -62,12 +64,16 @@ class TrainingSet:
             raise UserError(f"{directory}: {len(self.speakers)} speaker; training needs at least two")
         self.augmentation = augmentation
         self._directory = directory
-        visited = np.arange(len(keys)) if speed_copies else np.flatnonzero(~recipes_with(directory, keys, "speed="))
-        self._members, self._starts = self._items(directory, keys, visited)
         self.hash = _hash(keys, self.speakers, self.labels)
-        self.noises: NoiseBank | None = None
+        self.noises: NoiseBank | WaveformBank | None = None
         if mel_noise is not None and mel_noise.probability > 0:
             self.noises = NoiseBank.beside(directory, keys, mel_noise)
+        if waveform:
+            self.noises = WaveformBank(directory, keys, waveform)
+        visited = np.arange(len(keys)) if self.noises is None else self.noises.eligible
+        if not speed_copies:
+            visited = visited[~recipes_with(directory, keys, "speed=")[visited]]
+        self._members, self._starts = self._items(directory, keys, visited)
 
     def _items(self, directory: Path, keys: Keys, visited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return utterance indices grouped by item, the original first in each, and where each group begins."""
@@ -94,6 +100,8 @@ class TrainingSet:
 
     def stage(self, folder: Path) -> None:
         """Copy the archives of speech and noises into `folder`, where they are not there yet, and read them there."""
+        if isinstance(self.noises, WaveformBank):
+            raise UserError("--stage-to copies features, but 'waveform' of the training configuration reads audio")
         readers = [self.reader] + ([self.noises.reader] if self.noises else [])
         staged = iter(stage_arks([path for reader in readers for path in reader.paths], folder))
         for reader in readers:
@@ -120,11 +128,11 @@ class TrainingSet:
         slack = np.maximum(self.reader.num_frames[utterances] - frames, 0)
         return utterances, (generator.random(batch) * (slack + 1)).astype(np.int64)
 
-    def mixes(self, seed: int, phase: str, step: int, utterances: np.ndarray) -> Mixes | None:
+    def mixes(self, seed: int, phase: str, step: int, utterances: np.ndarray) -> Mixes | list[Draw] | None:
         """Return the noises of step `step` for the utterances of all ranks, drawn from (seed, phase, step); or None."""
         if self.noises is None:
             return None
-        return self.noises.mixes(utterances, seed, "mel noise", phase, step)
+        return self.noises.mixes(utterances, seed, self.noises.purpose, phase, step)
 
     def class_count(self) -> str:
         """Return the number of classes as text: `5,994 x 3 = 17,982 classes` with two speed copies of every speaker."""
@@ -149,16 +157,18 @@ class TrainingSet:
         frames: int,
         normalisation: str,
         *,
-        mixes: Mixes | None = None,
+        mixes: Mixes | list[Draw] | None = None,
         device: torch.device = CPU,
     ) -> Batch:
         """Read crops of `frames` frames (short utterances are wrapped), on `device`; mix noise in; normalise each.
 
-        To a GPU the codes of the archive travel; they become floats there. `mixes` has a row per crop.
+        To a GPU the codes of the archive travel; they become floats there. `mixes` has a row per crop; without it crops
+        are those of the stored features.
         """
-        crops = to_device(self.reader.read_quantised(utterances, starts, frames), device)
-        if mixes is not None:
-            crops = self.noises.add(crops, mixes)
+        if mixes is None:
+            crops = to_device(self.reader.read_quantised(utterances, starts, frames), device)
+        else:
+            crops = self.noises.read(self.reader, utterances, starts, frames, mixes, device)
         crops = normalise(crops.transpose(1, 2), normalisation, 2).contiguous()
         return Batch(crops, torch.from_numpy(self.labels[utterances]).to(device), utterances)
 

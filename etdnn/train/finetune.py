@@ -21,7 +21,16 @@ from etdnn.train.dataset import TrainingSet
 from etdnn.train.journal import Journal
 from etdnn.train.loop import Stepper, train
 from etdnn.train.losses import MarginHead
-from etdnn.train.phases import announce, check_batch, load_head, noise_hashes, read_frontend, table_hashes
+from etdnn.train.phases import (
+    announce,
+    check_batch,
+    load_head,
+    noise_hashes,
+    noise_metadata,
+    read_frontend,
+    table_hashes,
+    training_set,
+)
 from etdnn.train.precision import settle_precision
 from etdnn.train.ranks import Ranks
 from etdnn.train.settings import TrainSettings
@@ -88,9 +97,7 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
     settings = settle_precision(settings, ranks.device)
     try:
         with ranks.together():
-            data = TrainingSet(
-                job.data, settings.augmentation, speed_copies=options.speed_copies, mel_noise=settings.mel_noise
-            )
+            data = training_set(settings, job.data, speed_copies=options.speed_copies)
             if job.stage_to is not None:
                 data.stage(job.stage_to)
         check_batch(settings, data, ranks)
@@ -117,8 +124,8 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
         journal = Journal(folder, "finetune", settings.batch, active=ranks.first, tensorboard=settings.tensorboard)
         train(stepper, folder, journal, validator)
         if ranks.first:
-            metadata["mel_noise"] = dataclasses.asdict(settings.mel_noise) if data.noises is not None else {}
-            _save(net.cpu(), metadata, identity, job)
+            kept = {name: value for name, value in metadata.items() if name not in ("mel_noise", "waveform")}
+            _save(net.cpu(), kept | noise_metadata(settings), identity, job)
         ranks.wait()
     finally:
         ranks.close()
@@ -144,8 +151,8 @@ def _identity(settings: TrainSettings, data: TrainingSet, ranks: Ranks, job: Fin
             "head": hash_file(job.head),
             "teacher": hash_file(job.teacher) if settings.finetune.distillation else "",
             "data": data.hash,
-            "tables": table_hashes(job.data),
-            "noises": noise_hashes(data, job.data),
+            "tables": table_hashes(job.data, settings),
+            "noises": noise_hashes(data),
             "ranks": ranks.count,
             "threads": job.threads,
             "device": ranks.device.type,

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from etdnn.errors import UserError
-from etdnn.features.mel_noise import noise_directory
 from etdnn.files import hash_file
 from etdnn.model.checkpoint import load_supernet, read_tensors, save_supernet, save_tensors
 from etdnn.model.space import SearchSpace
@@ -59,7 +58,7 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     settings = settle_precision(settings, ranks.device)
     try:
         with ranks.together():
-            data = TrainingSet(job.data, settings.augmentation, mel_noise=settings.mel_noise)
+            data = training_set(settings, job.data)
             if job.stage_to is not None:
                 data.stage(job.stage_to)
         check_batch(settings, data, ranks)
@@ -97,6 +96,14 @@ def _discard(folder: Path) -> None:
     for entry in folder.iterdir() if folder.is_dir() else ():
         if entry.name != "log":
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def training_set(settings: TrainSettings, directory: Path, *, speed_copies: bool = True) -> TrainingSet:
+    """Return the training set of `directory`, augmented as the settings say."""
+    return TrainingSet(
+        directory, settings.augmentation,
+        speed_copies=speed_copies, mel_noise=settings.mel_noise, waveform=settings.waveform,
+    )  # fmt: skip
 
 
 def _external(phase: Phase, space: SearchSpace, data: TrainingSet, ranks: Ranks, job: PhaseJob) -> Teacher | None:
@@ -170,8 +177,8 @@ def identity_of(
             "settings": settings.lasting("finetune"),
             "space": space.hash,
             "data": data.hash,
-            "tables": table_hashes(job.data),
-            "noises": noise_hashes(data, job.data),
+            "tables": table_hashes(job.data, settings),
+            "noises": noise_hashes(data),
             "frontend": read_frontend(job.data).get("key", ""),
             "init": hash_file(job.init / "supernet.safetensors") if job.init else "",
             "init_head": hash_file(job.init / "head.safetensors") if job.init else "",
@@ -183,19 +190,23 @@ def identity_of(
     )
 
 
-def table_hashes(directory: Path) -> dict[str, str]:
-    """Return the hashes of the tables that say what the features were made of."""
+def table_hashes(directory: Path, settings: TrainSettings) -> dict[str, str]:
+    """Return the hashes of the tables that say what the features were made of, or the crops that come from audio."""
     names = ("feats.scp", ".feats.made", "utt2num_frames", "utt2uniq", "utt2aug", "augment.scp")
+    names += ("wav.scp", "segments") if settings.waveform else ()
     return {name: hash_file(directory / name) for name in names if (directory / name).is_file()}
 
 
-def noise_hashes(data: TrainingSet, directory: Path) -> dict[str, str]:
+def noise_hashes(data: TrainingSet) -> dict[str, str]:
     """Return the hashes of the tables of the noises that the training mixes in."""
-    if data.noises is None:
-        return {}
-    folder = noise_directory(directory)
-    names = ("feats.scp", ".feats.made", "utt2spk")
-    return {name: hash_file(folder / name) for name in names if (folder / name).is_file()}
+    return {path.name: hash_file(path) for path in data.noises.tables} if data.noises else {}
+
+
+def noise_metadata(settings: TrainSettings) -> dict[str, Any]:
+    """Return what a model's file says of the augmentation that crops had anew: batch norm is measured with it."""
+    mel_noise = dataclasses.asdict(settings.mel_noise) if settings.mel_noise.probability > 0 else {}
+    found = {"mel_noise": mel_noise, "waveform": settings.waveform.lasting()}
+    return {name: values for name, values in found.items() if values}
 
 
 def read_frontend(directory: Path) -> dict[str, Any]:
@@ -217,10 +228,10 @@ def announce(stepper: Stepper) -> None:
             f"{'warning: all' if short == total else short} of {total} utterances are shorter than the crop of "
             f"{phase.frames} frames and are wrapped"
         )
-    print(f"features are read from {', '.join(sorted({str(Path(path).parent) for path in data.reader.paths}))}")
+    if not stepper.settings.waveform:
+        print(f"features are read from {', '.join(sorted({str(Path(path).parent) for path in data.reader.paths}))}")
     if data.noises is not None:
-        left_out = f"; none of kind {', '.join(data.noises.missing)}" if data.noises.missing else ""
-        print(f"noise is mixed into crops from {len(data.noises.reader)} stored noises{left_out}")
+        print(data.noises.description)
 
 
 def _save(stepper: Stepper, job: PhaseJob, identity: dict[str, Any]) -> None:
@@ -231,8 +242,7 @@ def _save(stepper: Stepper, job: PhaseJob, identity: dict[str, Any]) -> None:
     }
     if stepper.external is not None:
         stepper.external.save(job.out / "projection.safetensors")
-    if stepper.data.noises is not None:
-        metadata["mel_noise"] = dataclasses.asdict(stepper.settings.mel_noise)
+    metadata |= noise_metadata(stepper.settings)
     head = {"format": 1, "kind": "head", "speakers": stepper.data.speakers}
     save_tensors(job.out / "head.safetensors", stepper.head.state_dict(), head)
     save_supernet(job.out / "supernet.safetensors", stepper.network, metadata)

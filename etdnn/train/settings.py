@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from etdnn.errors import UserError
-from etdnn.features.plan import MelNoise
+from etdnn.features.plan import MelNoise, Waveform
 from etdnn.model.space import SearchSpace
 from etdnn.settings import load_settings
 
@@ -231,7 +231,8 @@ class TrainSettings:
     chance that a stored copy stands in for its original; negative: every copy is an utterance of its own, as published.
     `precision` of the network's forward and backward pass (weights and statistics stay fp32): `auto` is bf16 where the
     machine has matrix units for it, else fp32.
-    `mel_noise` mixes stored fbanks of noises into crops that no stored copy has made noisy.
+    `mel_noise` mixes stored fbanks of noises into crops that no stored copy has made noisy. `waveform` reads crops from
+    audio and augments them anew, instead of both.
     `epoch`: how many crops an epoch of the phases is: as many as there are items to visit, speed copies included
     (`all`), or as there are items at their own speed (`originals`; speed copies are visited all the same).
     `rate_batch`: the batch that the rates of the schedules are stated for; at another one they are multiplied by
@@ -249,6 +250,7 @@ class TrainSettings:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     augmentation: float = -1.0
     mel_noise: MelNoise = field(default_factory=MelNoise)
+    waveform: Waveform = field(default_factory=Waveform)
     loss: Loss = field(default_factory=Loss)
     optimiser: Optimiser = field(default_factory=Optimiser)
     spec_augment: SpecAugment = field(default_factory=SpecAugment)
@@ -263,6 +265,8 @@ class TrainSettings:
     def __post_init__(self):
         if self.validation.take_best and self.average:
             raise ValueError("a phase ends with the best checkpoint (take_best) or with a mean (average), not both")
+        if self.waveform and (self.mel_noise.probability > 0 or self.augmentation > 0):
+            raise ValueError("waveform draws everything anew: leave out mel_noise and augmentation (stored copies)")
         if self.rate_batch < 0:
             raise ValueError("rate_batch >= 0 is needed")
         if self.batch < 2 or self.accumulate < 1 or self.keep < 1 or self.average < 0 or self.augmentation > 1:
@@ -276,6 +280,7 @@ class TrainSettings:
         values = dataclasses.asdict(self)
         for key in ("phases", "keep", "checkpoint_minutes", "tensorboard", *without):
             del values[key]
+        values["waveform"] = self.waveform.lasting()
         if not self.validation.take_best:
             del values["validation"]
         return values

@@ -10,7 +10,7 @@ from helpers.m4a import install_ffmpeg, m4a_bytes
 from etdnn.data.audio import BadAudio, read_audio
 from etdnn.data.audio_state import audio_state
 from etdnn.data.datadir import DataDir, write_data_dir
-from etdnn.data.segments import TO_END, Segment, SegmentReader
+from etdnn.data.segments import TO_END, Recording, Segment, SegmentReader, reads_parts
 from etdnn.errors import UserError
 
 TIMES = [(0.0, 0.9), (0.25, 1.3333), (1.1, TO_END), (0.29, 0.57)]
@@ -58,6 +58,11 @@ def test_like_a_file_that_was_cut_by_hand(speech, tmp_path, name, rate, channels
         by_hand = cut_by_hand(entry, tmp_path / "cut.wav", start, end)
         assert wave.shape == by_hand.shape and np.abs(wave - by_hand).max() <= tolerance
         assert np.abs(wave).max() > 50
+        recording = Recording(entry, 16000, Segment("r", start, end))
+        assert recording.rate == rate and reads_parts(entry, rate) == (name.endswith(("wav", "flac")))
+        if rate == 16000:  # it is not resampled
+            assert len(recording) == len(wave) and np.abs(np.asarray(recording) - wave).max() <= tolerance
+            assert np.abs(recording[700:2000] - wave[700:2000]).max() <= tolerance
 
 
 def test_a_pipe_is_run_once_for_the_parts_that_follow_each_other(speech, tmp_path):

@@ -31,6 +31,19 @@ def test_speed_changes_length_and_pitch(factor):
     assert pitch(wave) == pytest.approx(440 * factor, abs=1.5)
 
 
+@pytest.mark.parametrize("factor", [0.9, 1.1, 0.97, 2.0, 1.0])
+def test_a_part_at_another_speed_is_that_of_the_whole(factor):
+    source = np.random.default_rng(0).normal(0, 1000, 9001).astype(np.float32)
+    whole = augment.change_speed(source, factor)
+    assert len(whole) == augment.length_at_speed(len(source), factor)
+    generator = np.random.default_rng(1)
+    spans = np.sort(generator.integers(0, len(whole) + 1, (40, 2)), axis=1).tolist()
+    for first, last in [(0, len(whole)), (0, 1), (len(whole) - 1, len(whole)), *spans]:
+        if first < last:
+            part = augment.read_at_speed(source, factor, first, last)
+            np.testing.assert_allclose(part, whole[first:last], atol=1e-2)
+
+
 @pytest.mark.parametrize("factor", [0.8, 0.9, 1.1, 1.2])
 def test_tempo_changes_length_and_keeps_pitch(factor):
     original = tone(440, 2) + tone(1210, 2, 1000)

@@ -58,6 +58,25 @@ def test_number_of_frames_is_known_beforehand(options, samples):
     assert compute_fbank(wave, options).shape == (options.num_frames(samples), 80)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [FbankOptions(), FbankOptions(snip_edges=True), FbankOptions(type="efficienttdnn"),
+     FbankOptions(frame_length=40, frame_shift=12.5)],
+)  # fmt: skip
+def test_frames_of_a_part_are_those_of_the_whole(options):
+    wave = np.random.default_rng(0).normal(0, 500, 16077).astype(np.float32)
+    for samples in (16077, 16000 + 79, 16000 + 80, 641):
+        whole = compute_fbank(wave[:samples], options)
+        rows = len(whole)
+        for start, frames in {(0, 1), (0, rows), (1, 1), (rows // 2, rows // 4), (rows - 1, 1), (rows - 2, 2)}:
+            if frames < 1 or start < 0:
+                continue
+            first, last, before = options.samples_of(start, frames, samples)
+            part = compute_fbank(wave[first:last], options)[before : before + frames]
+            np.testing.assert_allclose(part, whole[start : start + frames], atol=1e-5)
+            assert last - first <= (frames + 4) * 200 + 2 * 640, "no more than the crop and its margins"
+
+
 def test_three_seconds_are_300_frames_and_10_ms_are_none():
     assert FbankOptions().num_frames(48000) == 300
     with pytest.raises(BadAudio, match="160 samples are shorter than one window of 25 ms"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.spoken_set import copy_tables, make_spoken_set
 
 from etdnn.data.ark import ArkWriter
 from etdnn.data.datadir import read_table, write_table
@@ -88,6 +89,17 @@ def noisy_set(training_set):
     for directory in (folder, training_set):
         write_json(directory / "frontend.json", frontend)
     return training_set
+
+
+@pytest.fixture(scope="session")
+def spoken_original(tmp_path_factory, data_root):
+    return make_spoken_set(tmp_path_factory.mktemp("spoken"), data_root, FbankOptions(num_mel_bins=8))
+
+
+@pytest.fixture
+def spoken_set(spoken_original, tmp_path):
+    """Real speech of four speakers with speed copies and noisy copies, and noises and rooms beside it."""
+    return copy_tables(spoken_original, tmp_path / "spoken")
 
 
 @pytest.fixture

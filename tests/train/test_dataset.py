@@ -4,7 +4,7 @@ import torch
 
 from etdnn.data.datadir import read_table, write_table
 from etdnn.errors import UserError
-from etdnn.features.plan import MelNoise
+from etdnn.features.plan import MelNoise, Waveform
 from etdnn.files import hash_text
 from etdnn.train.dataset import TrainingSet, mask
 from etdnn.train.settings import SpecAugment
@@ -138,6 +138,29 @@ def test_staged_features_are_read_where_they_were_copied_to(noisy_set, tmp_path)
 def test_noises_that_were_not_stored_are_asked_for(training_set):
     with pytest.raises(UserError, match="store_noise: true"):
         TrainingSet(training_set, mel_noise=MelNoise(probability=0.5))
+
+
+def test_crops_from_audio_are_of_originals_and_speed_copies(spoken_set):
+    stored, data = TrainingSet(spoken_set), TrainingSet(spoken_set, waveform=Waveform(probability=0.5, workers=0))
+    assert (stored.items, data.items, data.originals) == (36, 24, 12)
+    assert TrainingSet(spoken_set, speed_copies=False, waveform=Waveform(probability=0.5, workers=0)).items == 12
+    assert data.hash == stored.hash and data.class_count() == stored.class_count() == "4 x 2 = 8 classes"
+    seen = np.concatenate([data.draw(0, "p", step, 8, 30)[0] for step in range(3)])
+    assert len(set(seen)) == 24 and not any(data.reader.keys[place].endswith("-noise") for place in seen)
+    utterances, starts = data.draw(0, "p", 5, 8, 30)
+    mixes = data.mixes(0, "p", 5, utterances)
+    assert mixes == data.mixes(0, "p", 5, utterances) != data.mixes(0, "p", 6, utterances)
+    whole = data.read(utterances, starts, 30, "mean", mixes=mixes)
+    half = data.read(utterances[4:], starts[4:], 30, "mean", mixes=mixes[4:])
+    assert torch.equal(whole.crops[4:], half.crops) and torch.equal(whole.labels[4:], half.labels)
+    plain = stored.read(utterances, starts, 30, "mean")
+    changed = ((whole.crops - plain.crops).abs() > 1e-3).any(2).any(1)
+    assert changed.tolist() == [bool(draw.recipe) for draw in mixes] and changed.any() and not changed.all()
+
+
+def test_audio_is_not_staged(spoken_set, tmp_path):
+    with pytest.raises(UserError, match="--stage-to copies features"):
+        TrainingSet(spoken_set, waveform=Waveform(probability=0.5, workers=0)).stage(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import torch
 
 from etdnn.data.datadir import write_table
 from etdnn.embed.batchnorm import calibration_batches, reestimate
+from etdnn.embed.derive import derive_subnet
 from etdnn.errors import UserError
-from etdnn.features.plan import MelNoise
+from etdnn.features.plan import MelNoise, Waveform
 from etdnn.files import hash_file
 from etdnn.model.checkpoint import load_supernet, read_subnet, save_subnet
 from etdnn.train.dataset import TrainingSet
@@ -61,6 +62,19 @@ def test_noise_and_staged_features_serve_fine_tuning_too(settings, job, noisy_se
     finetune(settings, dataclasses.replace(job, stage_to=tmp_path / "local"))
     assert read_subnet(job.out)[1]["mel_noise"]["probability"] == 1
     assert len(list((tmp_path / "local").glob("*.ark"))) == 2
+
+
+def test_fine_tuning_on_audio_is_said_in_the_file(config, settings, space, spoken_set, tmp_path):
+    settings = dataclasses.replace(settings, augmentation=-1.0, mel_noise=MelNoise())
+    supernet = train_phase(settings, "largest", space, PhaseJob(spoken_set, tmp_path / "largest", None, 0, "cpu"))
+    derived = tmp_path / "derived.safetensors"
+    derive_subnet(supernet, "largest", spoken_set, derived, seed=0, crops=20, frames=30, device="cpu")
+    job = FineTuneJob(derived, tmp_path / "largest/head.safetensors", spoken_set, spoken_set,
+                      tmp_path / "out/model.safetensors", seed=0, device="cpu")  # fmt: skip
+    finetune(dataclasses.replace(settings, waveform=Waveform(probability=1, workers=0)), job)
+    before, after = read_subnet(derived)[1], read_subnet(job.out)[1]
+    assert "waveform" not in before and after["waveform"]["probability"] == 1
+    assert before["calibration"]["hash"] != after["calibration"]["hash"]
 
 
 def test_a_broken_run_follows_the_unbroken_one(settings, job, tmp_path):

@@ -8,7 +8,10 @@ import time
 
 import pytest
 import torch
+from helpers.spoken_set import localise
 
+from etdnn.data.ark import FeatureReader
+from etdnn.embed.batchnorm import calibration_batches, calibration_hash
 from etdnn.embed.derive import derive_subnet
 from etdnn.errors import UserError
 from etdnn.files import hash_file
@@ -93,6 +96,59 @@ def test_mel_noise_repeats_to_the_bit_and_its_noises_are_part_of_what_is_resumed
     speakers.write_text(speakers.read_text().replace("noise-2 noise", "noise-2 music"))
     with pytest.raises(UserError, match="noises.utt2spk was"):
         train(config, space, noisy_set, tmp_path / "a")
+
+
+def test_crops_from_audio_repeat_and_resume_to_the_bit_with_any_workers(config, space, spoken_set, tmp_path):
+    once = config.read_text().replace("augmentation: 0.5", "waveform: {probability: 0.8, workers: 0}")
+    config.write_text(once)
+    whole = train(config, space, spoken_set, tmp_path / "a")
+    metadata = load_supernet(whole).metadata
+    assert metadata["waveform"]["probability"] == 0.8 and "workers" not in metadata["waveform"]
+    config.write_text(once.replace("workers: 0", "workers: 2"))
+    broken = train(config, space, spoken_set, tmp_path / "b")
+    assert hash_file(broken) == hash_file(whole)
+    (tmp_path / "b/checkpoints/step-00000009.pt").unlink()
+    broken.unlink()
+    assert hash_file(train(config, space, spoken_set, tmp_path / "b")) == hash_file(whole)
+    derived = [
+        derive_subnet(whole, "largest", spoken_set, tmp_path / "x.safetensors", seed=seed, crops=20, frames=30,
+                      device="cpu")["calibration"]["hash"] for seed in (0, 0, 1)
+    ]  # fmt: skip
+    assert derived[0] == derived[1] != derived[2]
+    reader = FeatureReader(spoken_set / "feats.scp")
+    stored = calibration_batches(reader, "mean", seed=0, crops=20, frames=30)
+    assert calibration_hash(stored) != derived[0], "batch norm is measured on crops as training heard them"
+    for change, name in (
+        ("probability: 0.8 -> probability: 0.7", "settings.waveform.probability was 0.8, now 0.7"),
+        ("waveform: {probability: 0.8, workers: 0} -> ", "noises.rir.scp was"),
+    ):
+        config.write_text(once.replace(*change.split(" -> ")))
+        with pytest.raises(UserError, match=name):
+            train(config, space, spoken_set, tmp_path / "a")
+    config.write_text(once)
+    for table, name in (
+        (spoken_set.parent / "noise/train/rir.scp", "noises.rir"),
+        (spoken_set / "wav.scp", "tables.wav"),
+    ):
+        lines = table.read_text()
+        table.write_text(lines.replace("/", "//", 1))
+        with pytest.raises(UserError, match=f"{name}.scp was"):
+            train(config, space, spoken_set, tmp_path / "a")
+        table.write_text(lines)
+    for other in ("augmentation: 0.5", "mel_noise: {probability: 0.5}"):
+        config.write_text(f"{other}\n{once}")
+        with pytest.raises(UserError, match="leave out mel_noise and augmentation"):
+            load_train_settings(config)
+
+
+def test_broken_audio_stops_training_with_its_utterance(config, space, spoken_set, tmp_path):
+    localise(spoken_set, tmp_path / "audio")
+    cut = next((tmp_path / "audio").glob("*.flac"))
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 3])
+    config.write_text(config.read_text().replace("augmentation: 0.5", "waveform: {probability: 0.8, workers: 1}"))
+    done = run(command(config, tmp_path, spoken_set, tmp_path / "out", "largest"))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("etdnn train: error: utterance ") and cut.name in done.stderr
 
 
 def test_crops_longer_than_all_utterances_are_wrapped_and_said(config, space, training_set, tmp_path, capsys):

@@ -1,0 +1,135 @@
+"""Augmentation on the fly: each crop is read from audio and gets a noise, babble, music or a room of its own, or none.
+
+What is done to a crop is drawn as for a stored copy (`etdnn.features.copies`), but anew each time the crop is visited.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from etdnn.data.ark import FeatureReader
+from etdnn.data.ark_index import Keys, read_word_table
+from etdnn.data.datadir import DataDir
+from etdnn.data.segments import Segment
+from etdnn.errors import UserError
+from etdnn.features.augment import sources_of
+from etdnn.features.copies import draw_recipe, possible, read_material, speeds_of
+from etdnn.features.fbank import FbankOptions
+from etdnn.features.plan import Waveform
+from etdnn.features.render import Renderers, Take
+from etdnn.seeding import seed_of
+
+_LISTS = ("noise.scp", "music.scp", "babble.scp", "rir.scp")
+
+
+class Draw(NamedTuple):
+    """What is done to one crop, and the seed of what the recipe leaves open."""
+
+    recipe: dict[str, str]
+    seed: int
+
+
+class WaveformBank:
+    """The audio of the utterances `keys` of data directory `directory`, and the noises and rooms of training.
+
+    Those are the lists that stage 0 leaves in `noise/train` beside the directory (dev's are in `noise/dev`). Stored
+    copies that are more than faster or slower are not `eligible`: what they hold is drawn anew here. UserError when
+    wav.scp is missing, lacks an utterance or holds commands, and when there is no audio for all of the mixture.
+    """
+
+    purpose = "waveform"
+
+    def __init__(self, directory: Path, keys: Keys, settings: Waveform, *, workers: int | None = None) -> None:
+        self._noise = directory.absolute().parent / "noise" / "train"
+        plan = settings.plan()
+        self._material = read_material(self._noise, plan)
+        self._plan, self._missing = possible(plan, self._material, self._noise)
+        _refuse_commands(self._noise, self._material.paths.values())
+        self._speeds = speeds_of(directory, keys)
+        self.eligible = np.flatnonzero(~np.isnan(self._speeds))
+        self._audio = _Audio(directory, keys, self.eligible)
+        options = FbankOptions.from_dict(DataDir(directory).frontend)
+        self._renderers = Renderers(options, settings.workers if workers is None else workers)
+
+    @property
+    def tables(self) -> list[Path]:
+        """The lists that draws are made from."""
+        return [self._noise / name for name in _LISTS if (self._noise / name).is_file()]
+
+    @property
+    def description(self) -> str:
+        """What the log of a training says."""
+        counts = ", ".join(f"{len(ids)} {kind}" for kind, ids in self._material.ids.items())
+        lines = [f"warning: {message}" for message in self._missing]
+        return "\n".join([*lines, f"crops are read from audio and augmented from {self._noise}: {counts}"])
+
+    def mixes(self, utterances: np.ndarray, *purpose: int | str) -> list[Draw]:
+        """Draw what is done to each crop of a batch; a function of `purpose` (seed, step, ...) and the place in it."""
+        draws = []
+        for place in range(len(utterances)):
+            seed = seed_of(*purpose, place)
+            recipe = draw_recipe(self._plan, self._plan.copies[0], self._material, seed, "")
+            draws.append(Draw(recipe or {}, seed))
+        return draws
+
+    def read(
+        self,
+        reader: FeatureReader,
+        utterances: np.ndarray,
+        starts: np.ndarray,
+        frames: int,
+        mixes: Sequence[Draw],
+        device: torch.device,
+    ) -> Tensor:
+        """Return log-mel crops [n, frames, bins] of eligible utterances with what was drawn for them, on `device`.
+
+        Without a recipe a crop is that of `reader.read_crops`, but for the rounding of stored features. BadAudio names
+        the utterance.
+        """
+        paths, rows, takes = self._material.paths, reader.num_frames, []
+        for place, start, draw in zip(utterances.tolist(), starts.tolist(), mixes, strict=True):
+            key, used = reader.keys[place], {name: paths[name] for name in sources_of(draw.recipe)}
+            entry, segment = self._audio.of(place, key)
+            speed, whole = float(self._speeds[place]), int(rows[place])
+            takes.append(Take(key, entry, segment, speed, whole, start, frames, draw.recipe, used, draw.seed))
+        return torch.from_numpy(self._renderers.crops(takes)).to(device)
+
+
+class _Audio:
+    """Where the audio of the utterances is; an entry of wav.scp is held once, however many copies name it."""
+
+    def __init__(self, directory: Path, keys: Keys, wanted: np.ndarray) -> None:
+        table = directory / "wav.scp"
+        if not table.is_file():
+            raise UserError(f"{table} is missing; 'waveform' of the training configuration reads the audio itself")
+        self._recordings, self._codes, self._entries = read_word_table(table)
+        _refuse_commands(table, self._entries)
+        self._segments = DataDir(directory).segments
+        if self._segments:
+            lacking = [place for place in wanted.tolist() if keys[place] not in self._segments]
+        else:
+            self._places = self._recordings.positions_of(keys)
+            lacking = wanted[self._places[wanted] < 0]
+        for place in lacking[:1]:
+            where = directory / "segments" if self._segments else table
+            raise UserError(f"{where}: no line for '{keys[place]}', which {directory}/feats.scp has")
+
+    def of(self, place: int, key: str) -> tuple[str, Segment | None]:
+        """Return the entry of wav.scp, and the part of that recording that the utterance is (None: all of it)."""
+        if not self._segments:
+            return self._entries[self._codes[self._places[place]]], None
+        segment = self._segments[key]
+        return self._entries[self._codes[self._recordings.index(segment.recording)]], segment
+
+
+def _refuse_commands(where: Path, entries: Iterable[str]) -> None:
+    for entry in entries:
+        if entry.endswith("|"):
+            raise UserError(
+                f"{where}: '{entry}' is a command, and 'waveform' of the training configuration reads files only: "
+                "decode the corpus once (stage 0), or train on stored copies"
+            )
