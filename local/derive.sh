@@ -89,13 +89,13 @@ if [ "$finetune" = true ]; then
   launcher=(python3)
   [ "$num_ranks" -eq 1 ] || launcher=(utils/torchrun.sh --num-ranks "$num_ranks" python3)
   export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see local/train_phase.sh
-  staging=()
-  [ "$override" = false ] || staging+=(--override)
-  [ -z "$stage_to" ] || staging+=(--stage-to "$stage_to")
-  [ "$force" = false ] || rm -rf "$dir/finetune"
+  flags=()
+  [ "$override" = false ] || flags+=(--override)
+  [ -z "$stage_to" ] || flags+=(--stage-to "$stage_to")
+  [ "$force" = false ] || flags+=(--force)
   echo "local/derive.sh: fine-tuning; log: $dir/log/finetune.log"
   $cmd --grace-time 120 --num-threads "$num_ranks" "$dir/log/finetune.log" "${launcher[@]}" -m etdnn finetune --config "$train_config" \
     --model "$derived" --head "$head" --teacher "$supernet" --data "$data/train_all" --calibration "$train" --seed "$seed" \
-    --device "$device" --out "$model" "${staging[@]}"
+    --device "$device" --out "$model" "${flags[@]}"
 fi
 stamp_write "$dir/.derive.stamp" "$options" "${inputs[@]}"

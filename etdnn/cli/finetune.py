@@ -17,6 +17,7 @@ def add_arguments(parser):
     parser.add_argument("--threads", type=int, default=1, help="threads per process; with more than 1 CPU runs differ")
     parser.add_argument("--stage-to", type=Path, help="copy the features to this folder of a local disc, train from it")
     parser.add_argument("--override", action="store_true", help="resume although configuration, data or ranks changed")
+    parser.add_argument("--force", action="store_true", help="discard what is there and start anew")
 
 
 def run(args):
@@ -37,5 +38,6 @@ def run(args):
         args.override,
         args.stage_to,
         args.teacher,
+        args.force,
     )
     print(finetune(settings, job))

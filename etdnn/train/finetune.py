@@ -24,6 +24,7 @@ from etdnn.train.losses import MarginHead
 from etdnn.train.phases import (
     announce,
     check_batch,
+    discard,
     load_head,
     noise_hashes,
     noise_metadata,
@@ -57,6 +58,7 @@ class FineTuneJob:
     override: bool = False
     stage_to: Path | None = None
     teacher: Path | None = None
+    force: bool = False
 
 
 class OneArch(nn.Module):
@@ -108,20 +110,20 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
         teacher = _teacher(job, ranks, net) if options.distillation else None
         folder = job.out.parent / "finetune"
         identity = _identity(settings, data, ranks, job)
-        if ranks.first:
-            folder.mkdir(parents=True, exist_ok=True)
-            check_identity(folder / "training.json", identity, override=job.override)
-        ranks.wait()
         stepper = Stepper(
             network, lambda _step: [net.arch], head, data, settings, options.phase(), ranks, job.seed, teacher
         )
-        if ranks.first:
-            announce(stepper)
         with ranks.together():
             validator = make_validator(
                 settings, job.data, data, lambda: copy.deepcopy(net).eval(), job.seed, active=ranks.first
             )
         journal = Journal(folder, "finetune", settings.batch, active=ranks.first, tensorboard=settings.tensorboard)
+        if ranks.first:
+            if job.force:
+                discard(folder)  # now that nothing else can be refused
+            check_identity(folder / "training.json", identity, override=job.override)
+            announce(stepper)
+        ranks.wait()
         train(stepper, folder, journal, validator)
         if ranks.first:
             kept = {name: value for name, value in metadata.items() if name not in ("mel_noise", "waveform")}

@@ -77,7 +77,7 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
         journal = Journal(job.out, name, settings.batch, active=ranks.first, tensorboard=settings.tensorboard)
         if ranks.first:
             if job.force:
-                _discard(job.out)  # now that nothing else can be refused
+                discard(job.out)  # now that nothing else can be refused
             check_identity(job.out / "training.json", identity, override=job.override)
             announce(stepper)
             print(f"phase {name} draws from {drawn.count():,} subnets")
@@ -91,7 +91,7 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     return job.out / "supernet.safetensors"
 
 
-def _discard(folder: Path) -> None:
+def discard(folder: Path) -> None:
     """Remove what an earlier training left in `folder`, but for `log`: the runner writes there at this moment."""
     for entry in folder.iterdir() if folder.is_dir() else ():
         if entry.name != "log":

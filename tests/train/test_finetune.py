@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -85,6 +86,19 @@ def test_a_broken_run_follows_the_unbroken_one(settings, job, tmp_path):
     other.out.unlink()
     finetune(settings, other)
     assert hash_file(job.out) == hash_file(other.out)
+
+
+def test_another_configuration_is_refused_or_begun_anew(settings, job):
+    finetune(settings, job)
+    first = hash_file(job.out)
+    changed = dataclasses.replace(settings, finetune=dataclasses.replace(settings.finetune, margin=0.4))
+    with pytest.raises(UserError, match="settings.finetune.margin was 0.3, now 0.4.* anew with --force"):
+        finetune(changed, job)
+    assert hash_file(job.out) == first
+    finetune(changed, dataclasses.replace(job, force=True))
+    assert read_subnet(job.out)[1]["finetuning"]["settings.finetune.margin"] == 0.4
+    steps = [json.loads(line)["step"] for line in (job.out.parent / "finetune/train.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)) and steps[0] == 1, "from the first step on"
 
 
 def test_the_largest_network_can_teach(settings, job, tmp_path):
