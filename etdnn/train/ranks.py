@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from etdnn.embed.extract import pick_device
 from etdnn.errors import UserError
 
 PR_SET_PDEATHSIG = 1
@@ -67,20 +68,16 @@ def _end_with_launcher() -> None:
 
 def _device(name: str, local_rank: int) -> torch.device:
     """Return the device of `auto`, `cpu` or `cuda`; UserError when there is no GPU, or fewer of them than ranks."""
-    available = torch.cuda.is_available()
-    if name == "auto":
-        name = "cuda" if available else "cpu"
-    if name == "cuda":
-        if not available:
-            raise UserError("device 'cuda' was asked for, but this PyTorch sees no GPU; use --device cpu")
-        if local_rank >= (count := torch.cuda.device_count()):
-            raise UserError(
-                f"rank {local_rank} of this machine has no GPU: PyTorch sees {count}, and each rank takes one; ask for "
-                f"--num-ranks {count}, or use --device cpu"
-            )
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
-    return torch.device(name)
+    device = pick_device(name)
+    if device.type != "cuda":
+        return device
+    if local_rank >= (count := torch.cuda.device_count()):
+        raise UserError(
+            f"rank {local_rank} of this machine has no GPU: PyTorch sees {count}, and each rank takes one; ask for "
+            f"--num-ranks {count}, or use --device cpu"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
 
 
 class FlatGradients:

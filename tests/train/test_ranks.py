@@ -33,6 +33,6 @@ def test_more_ranks_than_gpus_are_refused(gpus, monkeypatch, device):
 
 def test_a_gpu_asked_for_and_absent_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="sees no GPU; use --device cpu"):
+    with pytest.raises(UserError, match="sees no GPU here; use --device cpu"):
         Ranks("cuda")
     assert Ranks("auto").device == torch.device("cpu")
