@@ -9,7 +9,7 @@ from etdnn.model.space import SearchSpace
 from etdnn.train.archs import drawn_archs
 from etdnn.train.optimiser import rate_factor
 from etdnn.train.schedule import count_steps, learning_rate, margin
-from etdnn.train.settings import load_train_settings
+from etdnn.train.settings import Draw, Loss, Optimiser, Schedule, SpecAugment, load_train_settings
 from tests.conftest import REPOSITORY
 
 EGS = REPOSITORY / "egs"
@@ -42,7 +42,20 @@ def test_the_published_lengths_and_rates():
     assert abs(half - 68248) < 5, "the authors' cycle-step"
     rates = [learning_rate(schedule, half * (2 * cycle + 1), total, per_epoch) for cycle in range(4)]
     assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4, 1.25e-4], rel=1e-3)
-    assert settings.optimiser.kind == "adam" and settings.optimiser.decay_all and rate_factor(settings) == 1
+    assert settings.optimiser == Optimiser("adam", weight_decay=2e-5, decay_all=True) and rate_factor(settings) == 1
+
+
+def test_the_published_loss_crops_and_draws():
+    settings = voxceleb("train")
+    assert settings.loss == Loss("aam", margin=0.2, scale=30)
+    assert (settings.batch, settings.normalisation, settings.precision) == (128, "mean_variance", "fp32")
+    assert settings.augmentation == 7 / 8, "one of eight options is the utterance as recorded"
+    assert settings.spec_augment == SpecAugment() and not settings.average and not settings.validation.take_best
+    space = SearchSpace.load(EGS / "voxceleb/conf/space.yaml")
+    drawn = [phase.space(space) for phase in settings.phases]
+    assert [part.count() for part in drawn] == [1, 243, 351, 199_017, 4_066_875]
+    for phase in settings.phases:
+        assert phase.paths == ["random"] and phase.draw == Draw() and not phase.distillation and not phase.margin_ramp
 
 
 def test_the_published_copies_and_front_end():
@@ -85,4 +98,12 @@ def test_the_recommended_lengths_and_rates():
     margins = [margin(first, settings.loss.margin, round(epoch * per_epoch), per_epoch) for epoch in (20, 30, 40, 150)]
     assert margins == pytest.approx([0, 0.1, 0.2, 0.2], abs=1e-4)
     assert settings.average == 10 and settings.checkpoint_epochs == 1 and settings.loss.scale == 32
-    assert settings.optimiser.kind == "sgd" and settings.optimiser.nesterov and not settings.optimiser.decay_all
+    assert settings.optimiser == Optimiser("sgd", weight_decay=1e-4, decay_all=False, momentum=0.9, nesterov=True)
+    assert settings.augmentation == 0.6 and {phase.crop for phase in settings.phases} == {2.0}
+
+
+@pytest.mark.parametrize("name", ["train", "train_recommended", "train_sandwich"])
+def test_fine_tuning_has_the_usual_constants_where_nothing_else_is_said(name):
+    options = voxceleb(name).finetune
+    assert (options.epochs, options.crop, options.margin, options.speed_copies) == (5, 6.0, 0.5, False)
+    assert options.schedule == Schedule("exponential", max=1e-4, min=2.5e-5)

@@ -1,0 +1,33 @@
+"""Which checkpoints a phase ends with, whatever happened on the way."""
+
+import pytest
+
+from etdnn.files import hash_file
+from etdnn.train.loop import Stepper
+from tests.train.test_phases import train
+
+
+def test_the_mean_after_a_kill_is_of_the_same_checkpoints(config, space, training_set, tmp_path, monkeypatch):
+    """Also with checkpoints in between, which time alone calls for: here after every step."""
+    config.write_text(config.read_text() + "average: 2\nkeep: 1\n")
+    train(config, space, training_set, tmp_path / "whole")
+    config.write_text(config.read_text() + "checkpoint_minutes: 0\n")
+    take = Stepper.take
+
+    def killed(self, step, batches):
+        if step == 7:
+            raise SystemError
+        return take(self, step, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "take", killed)
+        with pytest.raises(SystemError):
+            train(config, space, training_set, tmp_path / "killed")
+    left = sorted(path.name for path in (tmp_path / "killed/checkpoints").iterdir())
+    assert left == [f"step-{step:08d}.pt" for step in (3, 6, 7)]
+    train(config, space, training_set, tmp_path / "killed")
+    for name in ("whole", "killed"):
+        assert (tmp_path / name / "averaged.txt").read_text() == "6\n9\n"
+    for file in ("supernet", "head"):
+        whole, killed_ = (hash_file(tmp_path / name / f"{file}.safetensors") for name in ("whole", "killed"))
+        assert whole == killed_
