@@ -1,10 +1,12 @@
-"""Noise from stored copies against noise mixed in the mel domain: crops/s, disc, distance to the waveforms, and EER.
+"""Noise from stored copies, mixed in the mel domain, and added to the audio of each crop: crops/s, disc, distance, EER.
 
 python3 bench/augmentation.py --data FOLDER [--work DIR] [--epochs 16] [--seeds 1] [--nj 2] [--quick]
 
-FOLDER holds realspeech/ (wav, speakers.tsv, trials.txt, trials_cross.txt) and musan_like/ (noise, speech). Both ways
-draw noise or babble at the same SNRs for 6 in 10 crops. `none`: no noise. `stored`: one noisy copy of every utterance.
-`mel`: stored fbanks of the noises, mixed into each crop anew.
+FOLDER holds realspeech/ (wav, speakers.tsv, trials.txt, trials_cross.txt), musan_like/ (noise, speech) and rirs/
+(simulated). All ways draw noise or babble at the same SNRs for 6 in 10 crops. `none`: no noise. `stored`: one noisy
+copy of every utterance. `mel`: stored fbanks of the noises, mixed into each crop anew. `waveform`: crops read from the
+audio (here OGG, decoded whole for each), noise added anew. `waveform+rir`: the same, but half of the 6 are in a room,
+a third of these with noise: another augmentation, not another way to the same.
 
 Distance: mean difference of log power per value to the fbank of the mixed waveforms, over drawn mixtures; beside it
 what the noise changes, and the error in the SNR. EER: a small static network trained from the same weights for the
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -39,16 +42,29 @@ noise: {snr: [0, 15], sources: [1, 1]}
 babble: {snr: [10, 20], sources: [3, 5]}
 store_noise: true
 """
-WAYS = {"none": ("train", 0.0, 0.0), "stored": ("train_all", 0.6, 0.0), "mel": ("train", 0.0, 0.6)}
-"""Data directory, chance of a stored copy, chance of noise in the mel domain."""
+NOISY = {"noise": 2.0, "babble": 1.0}
+WAYS = {
+    "none": ("train", {}),
+    "stored": ("train_all", {"augmentation": 0.6}),
+    "mel": ("train", {"mel_noise": 0.6}),
+    "waveform": ("train", {"waveform": NOISY}),
+    "waveform+rir": ("train", {"waveform": {**NOISY, "reverb": 2.0, "reverb+noise": 1.0}}),
+}
+"""Data directory; chance of a stored copy, chance of noise in the mel domain, or mixture of 6 in 10 from audio."""
 LISTS = ("main", "cross")
 
 
-def mel_noise(probability):
-    from etdnn.features.plan import Additive, MelNoise
+def augmentation(name):
+    """Return the settings of a way, as the training and its data take them."""
+    from etdnn.features.plan import Additive, MelNoise, Waveform
 
-    kinds = {"noise": 2.0, "babble": 1.0}
-    return MelNoise(probability=probability, kinds=kinds, babble=Additive([10.0, 20.0], [3, 5]))
+    way, babble = WAYS[name][1], Additive([10.0, 20.0], [3, 5])
+    mixture = way.get("waveform")
+    return {
+        "augmentation": way.get("augmentation", 0.0),
+        "mel_noise": MelNoise(probability=way.get("mel_noise", 0.0), kinds=NOISY, babble=babble),
+        "waveform": Waveform(probability=0.6, mixture=mixture, babble=babble, workers=0) if mixture else Waveform(),
+    }
 
 
 def run(words):
@@ -74,7 +90,8 @@ def prepare(source, work, speakers, test_speakers, jobs):
     words = ["-m", "etdnn", "prepare-own", "--split", work / "speakers.tsv", "--allow-missing", "--dev-speakers", 8]
     for name in ("trials.txt", "trials_cross.txt"):
         words += ["--trials", real / name]
-    run([*words, "--musan", source / "musan_like", "--nj", jobs, real / "wav", data])
+    words += ["--musan", source / "musan_like", "--rirs", source / "rirs", "--nj", jobs]
+    run([*words, real / "wav", data])
     words = ["-m", "etdnn", "make-copies", "--plan", work / "plan.yaml", "--noise", data / "noise/train"]
     run([*words, "--noise-set", data / "train_noise", data / "train", data / "train_copies"])
     sets = ["train", "train_copies", "test", "train_noise"]
@@ -102,7 +119,8 @@ def distances(data, number):
 
     train, noises = DataDir(data / "train"), DataDir(data / "train_noise")
     options, generator = FbankOptions.from_dict(train.frontend), np.random.default_rng(0)
-    bank = NoiseBank(data / "train_noise", mel_noise(1.0), train.frontend)
+    settings = replace(augmentation("mel")["mel_noise"], probability=1.0)
+    bank = NoiseBank(data / "train_noise", settings, train.frontend)
     weights = waveform_weights(options).astype(np.float64)
     keys, rows = sorted(train.wav_scp), []
     mixes = bank.draw(number, 0)
@@ -133,10 +151,7 @@ def speeds(data, batches, runs):
     from etdnn.train.dataset import TrainingSet
 
     torch.set_num_threads(1)
-    sets = {
-        name: TrainingSet(data / folder, copies, mel_noise=mel_noise(mel))
-        for name, (folder, copies, mel) in WAYS.items()
-    }
+    sets = {name: TrainingSet(data / folder, **augmentation(name)) for name, (folder, _) in WAYS.items()}
     rates = {name: [] for name in sets}
     for turn in range(runs + 1):  # the first warms the page cache
         for name, one in sets.items():
@@ -150,14 +165,20 @@ def speeds(data, batches, runs):
 
 
 def disc(data):
-    """Return way -> bytes of the archives it trains from."""
+    """Return way -> bytes of the archives or of the audio that it trains from."""
     from etdnn.data.ark import FeatureReader
+    from etdnn.data.datadir import read_table
 
     def size(name):
         return sum(Path(path).stat().st_size for path in FeatureReader(data / name / "feats.scp").paths)
 
-    train = size("train")
-    return {"none": train, "stored": train + size("train_copies"), "mel": train + size("train_noise")}
+    def audio(*lists):
+        return sum(Path(path).stat().st_size for name in lists for path in read_table(data / name).values())
+
+    train, rooms = size("train"), audio("noise/train/rir.scp")
+    heard = audio("train/wav.scp", "noise/train/noise.scp", "noise/train/babble.scp")
+    return {"none": train, "stored": train + size("train_copies"), "mel": train + size("train_noise"),
+            "waveform": heard, "waveform+rir": heard + rooms}  # fmt: skip
 
 
 def train_and_test(job):
@@ -172,11 +193,11 @@ def train_and_test(job):
     from etdnn.train.phases import PhaseJob, train_phase
     from etdnn.train.settings import Optimiser, Phase, Schedule, SpecAugment, TrainSettings
 
-    folder, copies, mel = WAYS[name]
+    folder = WAYS[name][0]
     schedule = Schedule("cosine", max=3e-3, min=1e-5, warmup=epochs / 20)
     phase = Phase("largest", epochs, 2.0, schedule=schedule, margin_ramp=[epochs / 10, epochs / 2])
     settings = TrainSettings(
-        [phase], batch, augmentation=copies, mel_noise=mel_noise(mel), spec_augment=SpecAugment(8, 10),
+        [phase], batch, spec_augment=SpecAugment(8, 10), **augmentation(name),
         optimiser=Optimiser("adamw", 0.05, decay_all=False, clip=5.0), checkpoint_epochs=epochs,
     )  # fmt: skip
     space = SearchSpace("bench", depths=(2,), widths=(64,), kernels=(3,), cats=(192,))
@@ -221,11 +242,11 @@ def main():
         jobs = [(data, work, name, epochs, batch, seed) for seed in range(args.seeds) for name in WAYS]
         with ProcessPoolExecutor(args.nj, multiprocessing.get_context("spawn")) as pool:
             results = dict(zip([(job[2], job[5]) for job in jobs], pool.map(train_and_test, jobs), strict=True))
-        print(f"{'way':8}{'crops/s':>9}{'disc MB':>9}{'steps':>7}" + "".join(f"{f'EER {n} %':>22}" for n in LISTS))
+        print(f"{'way':13}{'crops/s':>9}{'disc MB':>9}{'steps':>7}" + "".join(f"{f'EER {n} %':>22}" for n in LISTS))
         for name in WAYS:
             mine = [results[name, seed] for seed in range(args.seeds)]
             texts = [" ".join(f"{eers[place]:.2f}" for _, eers in mine) for place in range(len(LISTS))]
-            line = f"{name:8}{rates[name]:9.0f}{sizes[name] / 1e6:9.1f}{mine[0][0]:7d}"
+            line = f"{name:13}{rates[name]:9.0f}{sizes[name] / 1e6:9.1f}{mine[0][0]:7d}"
             print(line + "".join(f"{text:>22}" for text in texts))
 
 
