@@ -59,15 +59,19 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     try:
         with ranks.together():
             data = training_set(settings, job.data)
-            if job.stage_to is not None:
-                data.stage(job.stage_to)
         check_batch(settings, data, ranks)
         supernet, head = _begin(space, data, settings, job)
+        identity = identity_of(settings, name, space, data, ranks, job)
+        if not job.force and _is_complete(job.out, identity):
+            if ranks.first:
+                print(f"phase {name} is complete")
+            return job.out / "supernet.safetensors"
         supernet.to(ranks.device)
         head.to(ranks.device)
         external = _external(phase, space, data, ranks, job)
-        identity = identity_of(settings, name, space, data, ranks, job)
         with ranks.together():
+            if job.stage_to is not None:
+                data.stage(job.stage_to)
             validator = make_validator(
                 settings, job.data, data, lambda: supernet.derive(space.largest), job.seed, active=ranks.first
             )
@@ -89,6 +93,15 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     finally:
         ranks.close()
     return job.out / "supernet.safetensors"
+
+
+def _is_complete(folder: Path, identity: dict[str, Any]) -> bool:
+    """Tell whether `folder` holds what the training of `identity` ends with; its checkpoints may have been removed."""
+    paths = [folder / f"{name}.safetensors" for name in ("supernet", "head")]
+    if not all(path.is_file() for path in paths):
+        return False
+    made = read_tensors(paths[0])[1].get("training", {})
+    return {key: value for key, value in made.items() if key not in ("steps", "classes")} == identity
 
 
 def discard(folder: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -257,6 +258,15 @@ def test_what_changed_is_refused_by_name_unless_overridden(config, space, traini
         train(config, space, training_set, tmp_path / "run", threads=2)
     with pytest.raises(UserError, match="seed was 0, now 5"):
         train(config, space, training_set, tmp_path / "run", seed=5)
+
+
+def test_a_complete_phase_stays_as_it_is_without_its_checkpoints(config, space, training_set, tmp_path, capsys):
+    made = train(config, space, training_set, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    before = [(path, path.stat().st_mtime_ns) for path in sorted((tmp_path / "run").rglob("*"))]
+    assert train(config, space, training_set, tmp_path / "run") == made
+    assert "phase largest is complete" in capsys.readouterr().out
+    assert [(path, path.stat().st_mtime_ns) for path in sorted((tmp_path / "run").rglob("*"))] == before
 
 
 def test_force_starts_anew(config, space, training_set, tmp_path):

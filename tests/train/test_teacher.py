@@ -80,6 +80,7 @@ def test_subnets_learn_from_it_and_a_broken_run_follows(config, space, training_
         train(config, space, training_set, tmp_path / name, scp, init=tmp_path / "largest")
     assert (tmp_path / "whole/projection.safetensors").is_file()
     (tmp_path / "broken/checkpoints/step-00000009.pt").unlink()
+    (tmp_path / "broken/supernet.safetensors").unlink()
     train(config, space, training_set, tmp_path / "broken", scp, init=tmp_path / "largest")
     for file in ("supernet", "projection"):
         paths = [tmp_path / name / f"{file}.safetensors" for name in ("whole", "broken")]

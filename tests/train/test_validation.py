@@ -72,6 +72,7 @@ def test_a_resumed_run_remembers_the_best(config, space, with_dev, tmp_path):
     train(config, space, with_dev, tmp_path / "broken")
     for step in (6, 9):
         (tmp_path / f"broken/checkpoints/step-{step:08d}.pt").unlink()
+    (tmp_path / "broken/supernet.safetensors").unlink()
     train(config, space, with_dev, tmp_path / "broken")
     assert hash_file(tmp_path / "whole/supernet.safetensors") == hash_file(tmp_path / "broken/supernet.safetensors")
     shown = [[line for line in journal(tmp_path / name) if "dev_eer" in line] for name in ("whole", "broken")]
