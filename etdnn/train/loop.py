@@ -129,7 +129,7 @@ class Stepper:
             crops, labels = batch.crops, batch.labels
             teacher = self._taught(crops)
             for arch in archs:
-                embeddings = self._embed(crops, arch)
+                embeddings = self._embed(self.network, crops, arch)
                 cosines = self.head.cosines(embeddings)
                 classification = self.head(cosines, labels, push)
                 loss = classification
@@ -149,13 +149,14 @@ class Stepper:
         if self.teacher is None:
             return None
         with torch.no_grad():
-            embeddings = self.teacher(crops).float()
+            embeddings = self._embed(self.teacher, crops)
             return self.head.cosines(embeddings), embeddings
 
-    def _embed(self, crops: Tensor, arch: Arch) -> Tensor:
+    def _embed(self, network: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """Return the embeddings of `network(*inputs)` in fp32, computed in the precision of the settings."""
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.precision, torch.float32)
-        with torch.autocast(crops.device.type, kind, enabled=kind != torch.float32):
-            return self.network(crops, arch).float()
+        with torch.autocast(self.ranks.device.type, kind, enabled=kind != torch.float32):
+            return network(*inputs).float()
 
     def _distil(self, cosines: Tensor, embeddings: Tensor, teacher: tuple[Tensor, Tensor]) -> Tensor:
         weights = self.phase.distillation

@@ -15,6 +15,7 @@ from etdnn.errors import UserError
 from etdnn.features.plan import MelNoise, Waveform
 from etdnn.files import hash_file
 from etdnn.model.checkpoint import load_supernet, read_subnet, save_subnet
+from etdnn.model.supernet import Supernet
 from etdnn.train.dataset import TrainingSet
 from etdnn.train.finetune import FineTuneJob, finetune
 from etdnn.train.phases import PhaseJob, train_phase
@@ -115,6 +116,21 @@ def test_the_largest_network_can_teach(settings, job, tmp_path):
     assert not torch.equal(plain.stem.conv.weight, after.stem.conv.weight)
     with pytest.raises(ValueError, match="external is for phases"):
         FineTune(distillation=Distillation(external=1.0))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_teacher_computes_in_the_precision_of_the_training(settings, job, tmp_path, monkeypatch, precision):
+    taught = dataclasses.replace(settings.finetune, epochs=0.3, distillation=Distillation(embedding=1.0))
+    settings = dataclasses.replace(settings, finetune=taught, precision=precision)
+    forward, seen = Supernet.forward, set()
+
+    def noting(self, x, arch):
+        seen.add(torch.is_autocast_enabled("cpu"))
+        return forward(self, x, arch)
+
+    monkeypatch.setattr(Supernet, "forward", noting)
+    finetune(settings, dataclasses.replace(job, teacher=tmp_path / "largest/supernet.safetensors"))
+    assert seen == {precision == "bf16"}
 
 
 def test_without_the_head_the_reason_is_given(settings, job, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from etdnn.errors import UserError
 from etdnn.files import hash_file
 from etdnn.train.loop import Stepper
 from tests.train.test_phases import train
@@ -31,3 +32,17 @@ def test_the_mean_after_a_kill_is_of_the_same_checkpoints(config, space, trainin
     for file in ("supernet", "head"):
         whole, killed_ = (hash_file(tmp_path / name / f"{file}.safetensors") for name in ("whole", "killed"))
         assert whole == killed_
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(config, space, training_set, tmp_path):
+    train(config, space, training_set, tmp_path / "whole")
+    made = train(config, space, training_set, tmp_path / "run")
+    made.unlink()
+    newest = tmp_path / "run/checkpoints/step-00000009.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.raises(UserError, match="step-00000009.pt: damaged checkpoint .* from the one before"):
+        train(config, space, training_set, tmp_path / "run")
+    newest.unlink()
+    assert hash_file(train(config, space, training_set, tmp_path / "run")) == hash_file(
+        tmp_path / "whole/supernet.safetensors"
+    )
