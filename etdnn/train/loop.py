@@ -190,7 +190,7 @@ class Stepper:
         for name, module in self.modules.items():
             module.load_state_dict(state[name])
         own, saved = self.optimiser.param_groups, state["optimiser"]["param_groups"]
-        if [set(group) for group in own] != [set(group) for group in saved]:
+        if ["betas" in group for group in own] != ["betas" in group for group in saved]:  # Adam's; SGD has none
             raise ValueError("its optimiser is of another kind, or spares other parameters decay")
         groups = [{**mine, "params": theirs["params"]} for mine, theirs in zip(own, saved, strict=True)]
         self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
