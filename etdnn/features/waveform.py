@@ -14,6 +14,7 @@ from torch import Tensor
 from etdnn.data.ark import FeatureReader
 from etdnn.data.ark_index import Keys, read_word_table
 from etdnn.data.datadir import DataDir
+from etdnn.data.noises import KINDS
 from etdnn.data.segments import Segment
 from etdnn.errors import UserError
 from etdnn.features.augment import sources_of
@@ -22,8 +23,6 @@ from etdnn.features.fbank import FbankOptions
 from etdnn.features.plan import Waveform
 from etdnn.features.render import Renderers, Take
 from etdnn.seeding import seed_of
-
-_LISTS = ("noise.scp", "music.scp", "babble.scp", "rir.scp")
 
 
 class Draw(NamedTuple):
@@ -38,7 +37,7 @@ class WaveformBank:
 
     Those are the lists that stage 0 leaves in `noise/train` beside the directory (dev's are in `noise/dev`). Stored
     copies that are more than faster or slower are not `eligible`: what they hold is drawn anew here. UserError when
-    wav.scp is missing, lacks an utterance or holds commands, and when there is no audio for all of the mixture.
+    wav.scp is missing, lacks an utterance or holds commands, and when there is audio for no part of the mixture.
     """
 
     purpose = "waveform"
@@ -58,7 +57,8 @@ class WaveformBank:
     @property
     def tables(self) -> list[Path]:
         """The lists that draws are made from."""
-        return [self._noise / name for name in _LISTS if (self._noise / name).is_file()]
+        paths = [self._noise / f"{kind}.scp" for kind in KINDS]
+        return [path for path in paths if path.is_file()]
 
     @property
     def description(self) -> str:
