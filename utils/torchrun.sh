@@ -26,7 +26,7 @@ shift
 # grace time that local/train_phase.sh asks of the job runner
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-110}
 if [ "$num_nodes" -eq 1 ]; then
-  exec python3 -m torch.distributed.run --standalone --nproc-per-node "$num_ranks" "$@"
+  exec python3 -m etdnn.train.launch --standalone --nproc-per-node "$num_ranks" "$@"
 fi
 id=etdnn
 if [ -z "$rendezvous" ]; then
@@ -38,5 +38,5 @@ if [ -z "$rendezvous" ]; then
   rendezvous=${hosts[0]}:$((10000 + (SLURM_JOB_ID + ${SLURM_RESTART_COUNT:-0}) % 20000))
   id=$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
 fi
-exec python3 -m torch.distributed.run --nnodes "$num_nodes" --nproc-per-node "$num_ranks" --rdzv-backend c10d \
+exec python3 -m etdnn.train.launch --nnodes "$num_nodes" --nproc-per-node "$num_ranks" --rdzv-backend c10d \
   --rdzv-id "$id" --rdzv-endpoint "$rendezvous" "$@"
