@@ -14,6 +14,10 @@ Options:
   --nj N                 jobs [2]
   --cmd COMMAND          runner of jobs [utils/run.pl]
   --fbank-config FILE    front end, Kaldi's syntax [conf/fbank.conf]
+  --vad BOOL             keep voiced frames only, by energy as Kaldi's compute-vad; its options (--vad-energy-threshold=5.5,
+                         ...) stand in the front end's file, and so may --vad=true. Training copies keep the frames
+                         that are voiced before noise is added; noises, and utterances without speech (listed in
+                         <set>/no_speech), stay whole [false]
   --augment-config FILE  plan of copies [conf/augment.yaml]
   --noise DIR            noise.scp, music.scp, babble.scp, rir.scp to augment with [<data>/noise/train]
   --compression NAME     cm2 (16 bit), cm3 (8 bit), cm (8 bit, Kaldi's default), fm [cm2]
@@ -27,6 +31,7 @@ Options:
 nj=2
 cmd=utils/run.pl
 fbank_config=conf/fbank.conf
+vad=false
 augment_config=conf/augment.yaml
 noise=
 compression=cm2
@@ -100,7 +105,13 @@ show_progress() {
 
 # make_features DIR: features of one data directory
 make_features() {
-  local dir=$1 name=${1##*/} folder parts watcher status=0 prefixes=() job
+  local dir=$1 name=${1##*/} folder parts watcher status=0 prefixes=() job listens=()
+  # VAD leaves noises whole, and hears training copies before noise was added, so that silence stays silence; in dev and
+  # test it hears what it will hear in use
+  case $name in
+    train_noise) listens=(--all-frames) ;;
+    train_copies) listens=(--original-vad) ;;
+  esac
   folder=$featdir/$key/$name
   if features_current "$dir"; then
     echo "$0: $dir has its features: $(wc -l <"$dir/feats.scp") utterances"
@@ -119,7 +130,7 @@ make_features() {
   trap "kill $watcher 2>/dev/null || true" EXIT
   "${run_jobs[@]}" JOB=1:"$parts" "$folder/log/make_fbank.JOB.log" \
     python3 -m etdnn make-fbank --config "$fbank_config" --compression "$compression" --seed "$seed" \
-    "${force_option[@]}" "$dir/split${parts}utt/JOB" "$folder/fbank.JOB" || status=$?
+    "${vad_option[@]}" "${listens[@]}" "${force_option[@]}" "$dir/split${parts}utt/JOB" "$folder/fbank.JOB" || status=$?
   kill "$watcher" 2>/dev/null || true
   wait "$watcher" 2>/dev/null || true
   trap - EXIT
@@ -199,6 +210,8 @@ for file in "$fbank_config" "$augment_config"; do [ -f "$file" ] || fail "$file:
 read -ra run_jobs <<<"$cmd"
 force_option=()
 [ "$force" = false ] || force_option=(--force)
+vad_option=()
+[ "$vad" = false ] || vad_option=(--vad)
 
 if [ -n "$only" ]; then
   sets=()
@@ -207,7 +220,7 @@ else
   make_copies
   mapfile -t sets < <(list_sets)
 fi
-key=$(python3 -m etdnn feature-disk --config "$fbank_config" --compression "$compression" --featdir "$featdir" "${sets[@]}")
+key=$(python3 -m etdnn feature-disk --config "$fbank_config" "${vad_option[@]}" --compression "$compression" --featdir "$featdir" "${sets[@]}")
 for dir in "${sets[@]}"; do make_features "$dir"; done
 if [ -z "$only" ]; then
   copies_stamp stamp_write

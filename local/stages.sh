@@ -30,6 +30,7 @@ datadir=data
 featdir=fbank
 expdir=exp/main
 fbank_config=conf/fbank.conf
+vad=false
 augment_config=conf/augment.yaml
 train_config=conf/train.yaml
 space_config=conf/space.yaml
@@ -93,6 +94,8 @@ Options (dashes or underscores; default in brackets):
   --datadir DIR         data directories [$datadir]
   --featdir DIR         features [$featdir]
   --fbank-config FILE   front end, Kaldi's syntax [$fbank_config]
+  --vad true            stage 1 keeps voiced frames only, by energy as Kaldi's compute-vad, and models trained on them do so
+                        with what they are given [$vad: as the front end says]
   --augment-config FILE copies of the training data [$augment_config]
   --train-config FILE   training [$train_config]
   --space-config FILE   search space [$space_config]
@@ -139,7 +142,7 @@ fi
 
 if begin 1 "copies and features"; then
   need 0 "$datadir/train/wav.scp"
-  run local/make_features.sh --cmd "$train_cmd" "${COMMON[@]}" --fbank-config "$fbank_config" \
+  run local/make_features.sh --cmd "$train_cmd" "${COMMON[@]}" --fbank-config "$fbank_config" --vad "$vad" \
     --augment-config "$augment_config" "$datadir" "$featdir"
 fi
 

@@ -11,6 +11,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--config", type=Path, required=True, help="front end, Kaldi's syntax")
     parser.add_argument("--compression", default="cm2", help="cm2, cm3, cm or fm")
+    parser.add_argument("--vad", action="store_true", help="voiced frames only, as --vad=true in the configuration")
     parser.add_argument("--featdir", type=Path, required=True, help="folder in which features will lie")
     parser.add_argument("data", type=Path, nargs="+", help="data directories with utt2dur")
 
@@ -26,7 +27,7 @@ def run(args: Namespace) -> int:
 
     if args.compression not in BYTES_PER_VALUE:
         raise UsageError(f"--compression {args.compression} is not one of {', '.join(BYTES_PER_VALUE)}")
-    options = read_fbank_conf(args.config)
+    options = read_fbank_conf(args.config, vad=args.vad)
     for line in check_disc(args.data, args.featdir, options, args.compression):
         print(line, file=sys.stderr)
     print(options.key)

@@ -16,6 +16,7 @@ CODE_TYPES = (np.dtype("<f4"), np.dtype("u1"), np.dtype("<u2"), np.dtype("u1"))
 COMPRESSION_METHODS = {"fm": None, "cm": 2, "cm2": 3, "cm3": 5}
 BYTES_PER_VALUE = {"fm": 4, "cm": 1, "cm2": 2, "cm3": 1}
 HEADER_BYTES = 22
+VECTOR_HEAD = b"\0BFV \4"
 _LARGEST_CODE = {CM: 65535.0, CM2: 65535.0, CM3: 255.0}
 _TAGS = {b"\0BFM ": FM, b"\0BCM ": CM, b"\0BCM2 ": CM2, b"\0BCM3 ": CM3}
 
@@ -63,6 +64,13 @@ def parse_header(raw: bytes) -> MatrixHeader:
     if not well or rows <= 0 or cols <= 0:
         raise ValueError(f"corrupt {NAMES[kind]} header ({rows} frames, {cols} columns)")
     return MatrixHeader(kind, rows, cols, minimum, step)
+
+
+def vector_record(key: str, vector: np.ndarray) -> tuple[bytes, int]:
+    """Return the record of a float vector, and where in it the offset of an scp points."""
+    lead = key.encode() + b" "
+    values = np.ascontiguousarray(vector, "<f4")
+    return lead + VECTOR_HEAD + np.array(values.size, "<i4").tobytes() + values.tobytes(), len(lead)
 
 
 def scale_codes(codes: np.ndarray, minimum: np.ndarray, step: np.ndarray) -> np.ndarray:

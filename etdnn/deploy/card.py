@@ -31,6 +31,7 @@ def describe(facts: dict[str, Any], metadata: dict[str, Any]) -> Iterator[str]:
         shown = ", ".join(
             f"{key} {frontend[key]}" for key in ("type", "num_mel_bins", "sample_frequency") if key in frontend
         )
+        shown += ", voiced frames only" if frontend.get("vad") else ""
         yield f"front end: {shown}; normalisation: {metadata.get('normalisation')}"
     if corpus := metadata.get("corpus"):
         yield f"corpus: {corpus['title']}; licence: {corpus.get('licence') or 'not stated'}"

@@ -48,7 +48,8 @@ def _network(metadata: Mapping[str, Any]) -> list[str]:
         f"Arch `{arch}`: {arch.depth} blocks; widths {', '.join(map(str, arch.widths))}; kernels "
         f"{', '.join(map(str, arch.kernels))}; aggregation {arch.cat}",
         f"{show_count(arch_macs(arch, **sizes))} {CONVENTION}; {show_count(arch_params(arch, **sizes))} parameters",
-        f"Front end: {front.get('type', NOT_STATED)}, {bins} log-mel bins at {rate}; normalisation per "
+        f"Front end: {front.get('type', NOT_STATED)}, {bins} log-mel bins at {rate}"
+        f"{', of voiced frames only (energy VAD)' if front.get('vad') else ''}; normalisation per "
         f"utterance: {metadata.get('normalisation', NOT_STATED)}",
         f"Batch-norm statistics: {'of this subnet' if metadata['calibrated'] else 'NOT its own: unfit for use'}",
         *([f"Weights (hash): {metadata['weights']}"] if "weights" in metadata else []),
@@ -151,6 +152,12 @@ def _use(metadata: Mapping[str, Any], onnx: bool) -> str:
     )
     if not onnx:
         return code
+    if (metadata.get("frontend") or {}).get("vad"):
+        return code + (
+            "\n\nONNX: `model.onnx` takes log-mel features before normalisation (batch, frames, "
+            f"{metadata['in_feats']}) of voiced frames only: the VAD, whose options stand in the file's metadata, is "
+            "the caller's (`etdnn.load_model` has it). There is no form for waveforms, and sherpa-onnx has no such VAD."
+        )
     return code + (
         f"\n\nONNX: `model.onnx` takes log-mel features before normalisation (batch, frames, {metadata['in_feats']}) "
         f"and is read by sherpa-onnx; `model.wave.onnx` takes samples (batch, samples) within -1..1 at {rate:g} Hz; "

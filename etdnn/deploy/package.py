@@ -98,7 +98,8 @@ def package(
                 raise UserError(f"{folder}: left as it was: no precision of {', '.join(precisions)} is fit to be kept")
             rows = measure(new, rows, model, data)
             write_json(new / "precisions.json", rows)
-            shutil.copyfile(EXAMPLE, new / "example.py")
+            if "wave" in _forms(model):
+                shutil.copyfile(EXAMPLE, new / "example.py")
         write_text(new / "MODEL_CARD.md", model_card(model.metadata, rows))
         replace_directory(new, folder)
     return rows
@@ -114,15 +115,22 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder}: holds {other}, which is no part of a package; name a new or an empty folder")
 
 
+def _forms(model: Embedder) -> tuple[str, ...]:
+    """Return the forms that a model has."""
+    return tuple(form for form in FORMS if form != "wave" or not model.frontend.vad)
+
+
 def _write_files(
     model: Embedder, folder: Path, precisions: Sequence[str], features: Sequence[np.ndarray], say: Callable
 ) -> list[dict[str, Any]]:
-    """Write both forms in every precision; one below fp32 that does too much harm is left out, with a line."""
+    """Write every form in every precision; one below fp32 that does too much harm is left out, with a line."""
     exporter, rows = Exporter(model, features), []
+    if "wave" not in _forms(model):
+        say("no waveform form and no example: the front end has VAD; model.onnx takes the features of voiced frames")
     for precision in precisions:
         made = []
         try:
-            for form in FORMS:
+            for form in _forms(model):
                 name = "model" + (".wave" if form == "wave" else "") + ("" if precision == "fp32" else f".{precision}")
                 made.append(exporter.write(folder / f"{name}.onnx", form, precision))
         except UserError as error:

@@ -22,11 +22,13 @@ _AUTHORS_FLOOR = 1e-6
 class WaveFrontEnd(nn.Module):
     """Waveforms (batch, samples) within -1..1 to log-mel features (batch, frames, bins): `compute_fbank` as a network.
 
-    UserError for options of Kaldi's front end that it has not (snip-edges, use-energy, magnitudes).
+    UserError for options that it has not (VAD; of Kaldi's front end snip-edges, use-energy, magnitudes).
     """
 
     def __init__(self, options: FbankOptions):
         super().__init__()
+        if options.vad:
+            raise UserError("front end with --vad=true: no waveform form of it; export the form 'fbank'")
         self.options = options
         rate = options.sample_frequency
         self.window = round(rate * options.frame_length / 1000)

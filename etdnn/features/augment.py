@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 EFFECTS = ("speed", "tempo", "compand", "reverb", "noise", "music", "babble")
 ADDITIVE = ("noise", "music", "babble")
+TIMING = ("speed", "tempo")
+"""Effects that change the length; they come first, and draw nothing."""
 Recipe = Mapping[str, str]
 
 _KNEE_DB = 6.0
@@ -33,7 +35,7 @@ def parse_recipe(text: str) -> dict[str, str]:
         if name not in (*EFFECTS, "average") or not equals or not value or name in recipe:
             raise ValueError(f"'{word}' is not one effect=value of {', '.join(EFFECTS)}, average")
         recipe[name] = value
-    for name in ("speed", "tempo"):
+    for name in TIMING:
         if name in recipe and not 0.25 <= float(recipe[name]) <= 4:
             raise ValueError(f"{name}={recipe[name]} is not between 0.25 and 4")
     for name in ADDITIVE:

@@ -18,6 +18,7 @@ import numpy as np
 
 from etdnn.data.audio import BadAudio
 from etdnn.errors import UserError
+from etdnn.features.vad import frames_to_keep
 from etdnn.files import hash_text
 
 _WINDOWS = ("hamming", "hanning", "povey", "rectangular", "blackman")
@@ -29,7 +30,8 @@ class FbankOptions:
     """Options of Kaldi's compute-fbank-feats under its names, plus `type`; defaults are this project's front end.
 
     Audio is at int16 scale. For type "efficienttdnn" the options are those of the authors' front end and only
-    `num_mel_bins`, the frequencies, the frame and the pre-emphasis can be set.
+    `num_mel_bins`, the frequencies, the frame, the pre-emphasis and VAD can be set. With `vad` only voiced frames are
+    features; its options are compute-vad's, by default as in the conf/vad.conf of Kaldi's VoxCeleb recipes.
     """
 
     type: str = "kaldi"
@@ -50,6 +52,11 @@ class FbankOptions:
     energy_floor: float = 0.0
     raw_energy: bool = True
     blackman_coeff: float = 0.42
+    vad: bool = False
+    vad_energy_threshold: float = 5.5
+    vad_energy_mean_scale: float = 0.5
+    vad_frames_context: int = 2
+    vad_proportion_threshold: float = 0.12
 
     def __post_init__(self) -> None:
         if self.type not in ("kaldi", "efficienttdnn"):
@@ -65,6 +72,11 @@ class FbankOptions:
         for name in ("sample_frequency", "num_mel_bins", "frame_length", "frame_shift"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')}={getattr(self, name)} must be above 0")
+        for name in ("vad_energy_mean_scale", "vad_frames_context"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"--{name.replace('_', '-')}={getattr(self, name)} must be at least 0")
+        if not 0 < self.vad_proportion_threshold < 1:
+            raise ValueError(f"--vad-proportion-threshold={self.vad_proportion_threshold:g} must be between 0 and 1")
         if self.dither != 0:
             raise ValueError("--dither must be 0: features are a function of the audio and the seed")
 
@@ -97,7 +109,7 @@ class FbankOptions:
         return (start - before) * shift, min(samples, (start + frames) * shift + window), before
 
     def num_frames(self, samples: int) -> int:
-        """Return the frames that `samples` samples give (0 when too few)."""
+        """Return the frames that `samples` samples give before VAD (0 when too few)."""
         shift, window = self._shift_and_window()
         if samples < window:
             return 0
@@ -106,8 +118,8 @@ class FbankOptions:
         return 1 + (samples - window) // shift if self.snip_edges else (samples + shift // 2) // shift
 
     def to_dict(self) -> dict:
-        """Return all options, for frontend.json and model files."""
-        return asdict(self)
+        """Return all options, for frontend.json and model files; those of VAD only where it is on."""
+        return {name: value for name, value in asdict(self).items() if self.vad or not name.startswith("vad")}
 
     def to_conf(self) -> list[str]:
         """Return the lines of a configuration file that `read_fbank_conf` reads as these options."""
@@ -128,12 +140,15 @@ AUTHORS = {"window_type": "hamming", "low_freq": 20.0, "high_freq": 7600.0, "rem
 """What `--type=efficienttdnn` fixes besides its type."""
 _AUTHORS_MAY_SET = {
     "type", "sample_frequency", "num_mel_bins", "frame_length", "frame_shift", "low_freq", "high_freq", "dither",
-    "preemphasis_coefficient",
+    "preemphasis_coefficient", *(field.name for field in fields(FbankOptions) if field.name.startswith("vad")),
 }  # fmt: skip
 
 
-def read_fbank_conf(path: str | Path) -> FbankOptions:
-    """Read `--name=value` lines (Kaldi's configuration syntax; `#` begins a comment); UserError with file and line."""
+def read_fbank_conf(path: str | Path, *, vad: bool = False) -> FbankOptions:
+    """Read `--name=value` lines (Kaldi's configuration syntax; `#` begins a comment); UserError with file and line.
+
+    `vad` turns VAD on, whatever the file says of it.
+    """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -158,14 +173,27 @@ def read_fbank_conf(path: str | Path) -> FbankOptions:
         if other := sorted(values.keys() - _AUTHORS_MAY_SET):
             raise UserError(f"{path}: --type=efficienttdnn has no option --{other[0].replace('_', '-')}")
         values = {**AUTHORS, **values}
+    if vad:
+        values["vad"] = True
     try:
         return FbankOptions(**values)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def compute_fbank(wave: np.ndarray, options: FbankOptions) -> np.ndarray:
-    """Return float32 log-mel features [frames, dim] of float32 samples at int16 scale; BadAudio when too short."""
+def compute_fbank(wave: np.ndarray, options: FbankOptions, heard: np.ndarray | None = None) -> np.ndarray:
+    """Return float32 log-mel features [frames, dim] of float32 samples at int16 scale; BadAudio when too short.
+
+    With `options.vad` only frames that are voiced in `heard`, as long as `wave` (default: in `wave` itself); all of
+    them where next to nothing is (see `frames_to_keep`).
+    """
+    features = _all_frames(wave, options)
+    if options.vad:
+        features = features[frames_to_keep(wave if heard is None else heard, options)]
+    return features
+
+
+def _all_frames(wave: np.ndarray, options: FbankOptions) -> np.ndarray:
     import torch
 
     if options.num_frames(len(wave)) == 0:
@@ -174,8 +202,7 @@ def compute_fbank(wave: np.ndarray, options: FbankOptions) -> np.ndarray:
     with torch.inference_mode():
         if options.type == "efficienttdnn":
             return _authors_fbank(samples, options).numpy()
-        arguments = options.to_dict()
-        del arguments["type"]
+        arguments = {name: value for name, value in asdict(options).items() if not name.startswith(("type", "vad"))}
         return kaldi_compliance().fbank(samples[None], **arguments).numpy()
 
 

@@ -2,28 +2,24 @@
 
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from etdnn.data.ark import ArkWriter
-from etdnn.data.audio import BadAudio, read_audio
+from etdnn.data.audio import BadAudio
 from etdnn.data.audio_state import audio_state
 from etdnn.data.datadir import DataDir
-from etdnn.data.segments import SegmentReader
-from etdnn.errors import UserError
-from etdnn.features.augment import apply_recipe, parse_recipe
 from etdnn.features.fbank import FbankOptions, compute_fbank
+from etdnn.features.utterance_audio import UtteranceAudio
+from etdnn.features.vad import has_speech, log_energy, voiced_frames
 from etdnn.files import hash_file, write_json, write_text
-from etdnn.seeding import numpy_generator
 
 # raise when the same inputs would give other features than before
 _VERSION = 1
 _INPUTS = ("wav.scp", "segments", "utt2aug", "augment.scp")
-_CACHE_BYTES = 256 << 20
 _REPORT_SECONDS = 10.0
 _DURATION_FRAMES = 3
 Say = Callable[[str], None]
@@ -45,25 +41,6 @@ class PartFiles:
         return self.named("done.json")
 
 
-class AudioCache:
-    """Audio by path, the least recently used given up when more than `capacity` bytes are held."""
-
-    def __init__(self, rate: int, capacity: int = _CACHE_BYTES) -> None:
-        self._rate, self._capacity, self._held = rate, capacity, 0
-        self._waves: OrderedDict[str, np.ndarray] = OrderedDict()
-
-    def load(self, path: str) -> np.ndarray:
-        """Return the samples of an audio file or pipe at int16 scale."""
-        if path in self._waves:
-            self._waves.move_to_end(path)
-            return self._waves[path]
-        wave = self._waves[path] = read_audio(path, self._rate, allow_pipes=True)
-        self._held += wave.nbytes
-        while self._held > self._capacity and len(self._waves) > 1:
-            self._held -= self._waves.popitem(last=False)[1].nbytes
-        return wave
-
-
 def make_part(
     data: Path,
     prefix: Path,
@@ -72,6 +49,8 @@ def make_part(
     compression: str,
     seed: int,
     force: bool = False,
+    all_frames: bool = False,
+    original_vad: bool = False,
     say: Say = print,
 ) -> int:
     """Write features of all utterances of data directory `data`; return the number of utterances that have them.
@@ -79,12 +58,18 @@ def make_part(
     Leaves PREFIX.ark, .scp, .utt2num_frames, .frontend.json, .failed (`utterance reason` of audio that cannot be used,
     listed and skipped) and, last, .done.json. Does nothing when that says that options and inputs (the audio by its
     sizes and times) are the same. With segments utterances are parts of the recordings of wav.scp. wav.scp may hold
-    pipes: features are made of the user's own data directories. Raises UserError for bad tables and recipes.
+    pipes: features are made of the user's own data directories. UserError for bad tables and recipes.
+
+    Where the front end has VAD, PREFIX.vad.json counts the frames before and after it and names the utterances without
+    speech, which are left whole. With `original_vad` it listens to copies before noise was added (training copies, as
+    in Kaldi's recipes); with `all_frames` (noises) all frames are kept.
     """
     files, started = PartFiles(prefix), time.monotonic()
     inputs = {name: hash_file(data / name) for name in _INPUTS if (data / name).is_file()}
     stamp = {"version": _VERSION, "frontend": options.key, "compression": compression, "seed": seed, "inputs": inputs}
     stamp["audio"] = audio_state(data)
+    if options.vad:
+        stamp["vad"] = {"all_frames": all_frames, "original": original_vad}
     directory = DataDir(data)
     if not force and is_done(files, stamp):
         counts = files.named("utt2num_frames").read_bytes().count(b"\n")
@@ -94,18 +79,23 @@ def make_part(
     counts, failed = {}, []
     seconds, odd = directory.utt2dur, []
     with ArkWriter(files.named("ark"), files.named("scp"), compression) as writer:
-        progress = _Progress(len(directory.segments or directory.wav_scp), say)
-        for key, features in _features(directory, options, seed, failed, progress):
+        audio = UtteranceAudio(directory, int(options.sample_frequency), seed)
+        made = replace(options, vad=False) if all_frames else options
+        progress, vad = _Progress(len(audio.keys), say), _VadCounts(made, original_vad)
+        for key, features, frames in _features(audio, made, vad, failed, progress):
             writer.write(key, features)
             counts[key] = len(features)
-            if key in seconds and abs(len(features) - seconds[key] * options.frames_per_second) > _DURATION_FRAMES:
-                odd.append(f"{key}: {len(features)} frames, utt2dur says {seconds[key]} s")
+            if key in seconds and abs(frames - seconds[key] * options.frames_per_second) > _DURATION_FRAMES:
+                odd.append(f"{key}: {frames} frames, utt2dur says {seconds[key]} s")
     for line in odd[:5]:
         say(f"warning: {line}")
     for line in failed[:5]:
         say(f"warning: skipped {line}")
     write_text(files.named("utt2num_frames"), "".join(f"{key} {count}\n" for key, count in counts.items()))
     write_text(files.named("failed"), "".join(f"{line}\n" for line in failed))
+    if made.vad:
+        write_json(files.named("vad.json"), {"frames": vad.frames, "kept": vad.kept, "whole": vad.whole})
+        say(f"{prefix}: {vad_line(vad.frames, vad.kept, len(vad.whole))}")
     write_json(files.named("frontend.json"), {"key": options.key, **options.to_dict()})
     write_json(files.done, stamp)
     say(
@@ -114,6 +104,12 @@ def make_part(
         f"{time.monotonic() - started:.0f} s"
     )
     return len(counts)
+
+
+def vad_line(frames: int, kept: int, whole: int) -> str:
+    """Return in words what VAD did."""
+    share = f" ({100 * kept / frames:.1f} %)" if frames else ""
+    return f"VAD kept {kept} of {frames} frames{share}; {whole} utterances without speech are left whole"
 
 
 def is_done(files: PartFiles, stamp: dict | None = None) -> bool:
@@ -128,44 +124,42 @@ def is_done(files: PartFiles, stamp: dict | None = None) -> bool:
     return stamp is None or found == stamp
 
 
+class _VadCounts:
+    """What VAD did to a part: frames before and after it, utterances without speech; `original`: where it listens."""
+
+    def __init__(self, options: FbankOptions, original: bool) -> None:
+        self._options, self.original = options, original
+        self.frames, self.kept, self.whole = 0, 0, []
+
+    def add(self, key: str, heard: np.ndarray, kept: int) -> None:
+        """Count an utterance of which `kept` frames are features, VAD having `heard` these samples."""
+        frames = self._options.num_frames(len(heard))
+        self.frames, self.kept = self.frames + frames, self.kept + kept
+        if frames == kept and not has_speech(voiced_frames(log_energy(heard, self._options), self._options)):
+            self.whole.append(key)
+
+
 def _features(
-    data: DataDir, options: FbankOptions, seed: int, failed: list[str], progress: "_Progress"
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (utterance, features [frames, dim]); utterances whose audio is bad go to `failed`."""
+    audio: UtteranceAudio, options: FbankOptions, vad: _VadCounts, failed: list[str], progress: "_Progress"
+) -> Iterator[tuple[str, np.ndarray, int]]:
+    """Yield (utterance, features [frames, dim], frames before VAD); utterances whose audio is bad go to `failed`."""
     import torch
 
     torch.set_num_threads(1)
-    rate = int(options.sample_frequency)
-    originals, sources = AudioCache(rate, capacity=0), AudioCache(rate)
-    paths, recipes = data.augment_scp, data.utt2aug
-    entries, segments, parts = data.wav_scp, data.segments, SegmentReader(rate)
-
-    def source(name: str) -> np.ndarray:
-        if name not in paths:
-            raise UserError(f"{data.path}/augment.scp: no '{name}', which utt2aug names")
-        return sources.load(paths[name])
-
-    for key in segments or entries:
-        entry = entries[segments[key].recording if segments else key]
+    for key in audio.keys:
         try:
-            wave = parts.read(entry, segments[key]) if segments else originals.load(entry)
-            if key in recipes:
-                recipe = _recipe(data.path, key, recipes[key])
-                wave = apply_recipe(wave, recipe, source, numpy_generator(seed, "augment", key), rate)
-            features = compute_fbank(wave, options)
+            timed = audio.timed(key)
+            wave = audio.finished(key, timed)
+            heard = timed if vad.original else wave
+            features = compute_fbank(wave, options, heard)
             if not np.isfinite(features).all() or np.ptp(features, axis=0).max() == 0:
-                raise BadAudio(f"{entry}: silent or constant in all frames")
-            yield key, features
+                raise BadAudio(f"{audio.entry(key)}: silent or constant in all frames")
+            if options.vad:
+                vad.add(key, heard, len(features))
+            yield key, features, options.num_frames(len(wave)) if options.vad else len(features)
         except BadAudio as error:
             failed.append(f"{key} {error}")
         progress.step()
-
-
-def _recipe(data: Path, key: str, text: str) -> dict[str, str]:
-    try:
-        return parse_recipe(text)
-    except ValueError as error:
-        raise UserError(f"{data}/utt2aug: {key}: {error}") from None
 
 
 class _Progress:

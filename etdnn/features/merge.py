@@ -1,5 +1,6 @@
 """Features of all parts into a data directory; how much disc they take; whether they can be read back."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -13,8 +14,8 @@ from etdnn.data.datadir import DataDir, read_table, speaker_to_utterances, write
 from etdnn.data.trials import read_trials, write_trials
 from etdnn.errors import UserError
 from etdnn.features.fbank import FbankOptions
-from etdnn.features.jobs import PartFiles, is_done
-from etdnn.files import atomic_path, size_text
+from etdnn.features.jobs import PartFiles, is_done, vad_line
+from etdnn.files import atomic_path, size_text, write_text
 
 _LEAST_SHARE = 0.95
 _UTTERANCE_TABLES = ("wav.scp", "segments", "utt2session", "utt2dur", "utt2aug", "utt2uniq")
@@ -60,11 +61,26 @@ def merge_parts(
         drop_utterances(data, set(missing))
         say(f"{data}: dropped {len(missing)} utterances whose audio is bad, e.g. {missing[0]}")
     _concatenate([part.named("utt2num_frames") for part in parts], data / "utt2num_frames")
+    _note_vad(data, parts, say)
     with atomic_path(data / "frontend.json") as temporary:
         temporary.write_text(fronts.pop(), encoding="utf-8")
     _concatenate([part.named("scp") for part in parts], data / "feats.scp")
     say(f"{data}: {len(found)} of {len(utterances)} utterances have features")
     return len(found)
+
+
+def _note_vad(data: Path, parts: Sequence[PartFiles], say: Callable[[str], None]) -> None:
+    """Say what VAD did to all parts, and list the utterances without speech in `data`/no_speech, if there are any."""
+    found = [json.loads(part.named("vad.json").read_text()) for part in parts if part.named("vad.json").is_file()]
+    whole = sorted(key for counts in found for key in counts["whole"])
+    if whole:
+        write_text(data / "no_speech", "".join(f"{key}\n" for key in whole))
+    else:
+        (data / "no_speech").unlink(missing_ok=True)
+    if found:
+        frames, kept = (sum(counts[name] for counts in found) for name in ("frames", "kept"))
+        listed = f", listed in {data}/no_speech" if whole else ""
+        say(f"{data}: {vad_line(frames, kept, len(whole))}{listed}")
 
 
 def check_features(scps: Sequence[Path], number: int = 200) -> str:

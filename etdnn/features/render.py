@@ -17,7 +17,7 @@ from etdnn.data.segments import Recording, Segment, reads_parts
 from etdnn.errors import UserError
 from etdnn.features.augment import apply_recipe, direct_path, length_at_speed, read_at_speed, reverberate
 from etdnn.features.fbank import FbankOptions, compute_fbank
-from etdnn.features.jobs import AudioCache
+from etdnn.features.utterance_audio import AudioCache
 from etdnn.seeding import numpy_generator
 
 

@@ -37,7 +37,8 @@ class WaveformBank:
 
     Those are the lists that stage 0 leaves in `noise/train` beside the directory (dev's are in `noise/dev`). Stored
     copies that are more than faster or slower are not `eligible`: what they hold is drawn anew here. UserError when
-    wav.scp is missing, lacks an utterance or holds commands, and when there is audio for no part of the mixture.
+    wav.scp is missing, lacks an utterance or holds commands, when there is audio for no part of the mixture, and where
+    VAD took frames out of the features.
     """
 
     purpose = "waveform"
@@ -52,6 +53,11 @@ class WaveformBank:
         self.eligible = np.flatnonzero(~np.isnan(self._speeds))
         self._audio = _Audio(directory, keys, self.eligible)
         options = FbankOptions.from_dict(DataDir(directory).frontend)
+        if options.vad:
+            raise UserError(
+                f"{directory}: its features are of voiced frames only (--vad=true), and 'waveform' of the training "
+                "configuration reads crops as they stand in the audio: train on stored copies"
+            )
         self._renderers = Renderers(options, settings.workers if workers is None else workers)
 
     @property

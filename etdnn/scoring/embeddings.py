@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from etdnn.data.ark_format import VECTOR_HEAD, vector_record
 from etdnn.errors import UserError
 from etdnn.files import atomic_path
 
 if TYPE_CHECKING:
     import torch
 
-_HEAD = b"\0BFV \4"
-_MARK = np.frombuffer(_HEAD, np.uint8)
+_MARK = np.frombuffer(VECTOR_HEAD, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,15 @@ def write_embeddings(ark: str | Path, scp: str | Path, ids: Sequence[str], matri
     wrong = [name for name, fine in zip(ids, np.isfinite(matrix).all(1), strict=True) if not fine]
     if wrong:
         raise UserError(f"{scp}: {len(wrong)} embeddings are not finite numbers (first: {wrong[0]}); check the model")
-    length = np.array(matrix.shape[1], "<i4").tobytes()
     offset, lines = 0, []
     with atomic_path(ark) as part, part.open("wb") as handle:
         for name, row in zip(ids, matrix, strict=True):
             if not name or name.split() != [name]:
                 raise UserError(f"{scp}: '{name}' cannot be an utterance id: it is empty or has white space")
-            key = name.encode() + b" "
-            handle.write(key + _HEAD + length + row.tobytes())
-            lines.append(f"{name} {ark}:{offset + len(key)}\n")
-            offset += len(key) + len(_HEAD) + len(length) + row.nbytes
+            record, place = vector_record(name, row)
+            handle.write(record)
+            lines.append(f"{name} {ark}:{offset + place}\n")
+            offset += len(record)
     with atomic_path(scp) as part:
         part.write_text("".join(lines), encoding="utf-8")
 

@@ -158,3 +158,33 @@ def test_card_names_the_origin_of_thresholds_and_of_published_results(tmp_path):
     assert "| cosine | own recordings (mine.txt; 7 + 8 trials) | eer | 0.3100 | 10.00 | 10.00 |" in card
     assert "dev trials (clean, cross; 100 + 900 trials)" in card
     assert "Published with the checkpoint, not measured here: EER: 9.99." in card
+
+
+def test_a_model_with_vad_has_no_waveform_form(model, data, tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    frontend = FbankOptions(vad=True)
+    save_subnet(
+        model, random_net("1-16-16-3-3-16"), {**etdnn.load_model(model).metadata, "frontend": frontend.to_dict()}
+    )
+    for name in ("dev", "test"):
+        (data / name / "frontend.json").write_text(json.dumps(frontend.to_dict()))
+    out = tmp_path / "export"
+    assert main(["package", str(model), str(out), "--data", str(data)]) == 0
+    assert {path.name for path in out.iterdir()} == {"MODEL_CARD.md", "precisions.json", "model.onnx"}
+    assert "no waveform form and no example: the front end has VAD" in "".join(capsys.readouterr())
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "of voiced frames only (energy VAD)" in card and "sherpa-onnx has no such VAD" in card
+    assert "model.wave.onnx" not in card and "example.py" not in card
+    properties = onnx.load(out / "model.onnx").metadata_props
+    values = {entry.key: entry.value for entry in properties}
+    assert json.loads(values["etdnn"])["frontend"]["vad"] is True and "framework" not in values
+    assert main(["export", str(model), str(tmp_path / "w.onnx"), "--form", "wave"]) == 1
+    assert "front end with --vad=true: no waveform form of it" in capsys.readouterr().err
+    assert not (tmp_path / "w.onnx").exists()
+    assert main(["info", str(model)]) == 0
+    assert "voiced frames only" in capsys.readouterr().out
+    (data / "dev" / "frontend.json").write_text(json.dumps(FbankOptions().to_dict()))
+    words = ["export", str(model), str(tmp_path / "q.onnx"), "--precision", "int8", "--calibration", str(data / "dev")]
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert "vad None (model: True)" in err and "FILE holding --vad=true" in err

@@ -230,3 +230,23 @@ def test_net_and_metadata_are_there(model):
     assert torch.equal(model.net.stem.conv.weight, random_net().stem.conv.weight)
     assert not model.net.training and model.rate == RATE and len(model.hash) == 16
     assert model.embedding_space == model.hash
+
+
+def test_a_model_with_vad_hears_voiced_frames_only(tmp_path):
+    """Silence before, within and after speech changes little, in waves and in files; frames are those of VAD."""
+    frontend = FbankOptions(vad=True)
+    model = etdnn.load_model(save_model(tmp_path / "m.safetensors", frontend=frontend.to_dict()))
+    assert model.frontend == frontend
+    hush = np.random.default_rng(0).normal(0, 1e-4, 16000).astype(np.float32)
+    speech = noise_wave(2.0)
+    wave = np.concatenate([hush, speech[:16000], hush, speech[16000:], hush])
+    features = compute_fbank(wave * 32768, frontend)
+    assert 190 <= len(features) <= 220 < frontend.num_frames(len(wave))
+    assert np.array_equal(model.embed(wave, 16000), embed_features(model.encoder, [features], "mean")[0])
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    assert np.array_equal(model.embed_file(tmp_path / "a.wav"), model.embed(wave, 16000))
+    hears_all = etdnn.load_model(save_model(tmp_path / "all.safetensors"))
+    near = [one.similarity(one.embed(wave, 16000), one.embed(speech, 16000)) for one in (model, hears_all)]
+    assert near[0] > 0.97 and near[0] > near[1]
+    many = model.embed_many([(wave, 16000), (speech, 16000)])
+    assert np.allclose(many[0], model.embed(wave, 16000), atol=1e-5)

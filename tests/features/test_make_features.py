@@ -14,6 +14,7 @@ import soundfile
 
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir, write_data_dir, write_table
+from etdnn.features.fbank import FbankOptions
 
 PLAN = """
 speed_factors: [1.1]
@@ -135,6 +136,38 @@ def test_new_audio_under_an_old_path_is_noticed(egs, repository):
     assert (egs / "data/train_all/.feats.made").read_bytes() != lists[".feats.made"], "by which later stages see it"
     log = next(egs.glob("fbank/*/train/log/make_fbank.2.log")).read_text()
     assert "done before with the same inputs (20 utterances)" in log, "only the part that holds it is made again"
+
+
+def test_voiced_frames_only(egs, repository):
+    """With --vad true: another front end and folder, silence gone from every set but the noises, an utterance named."""
+    rng = np.random.default_rng(5)
+    for index, level in enumerate((0.1, 0.0001)):
+        wave = np.concatenate([rng.normal(0, 0.0001, 8000), rng.normal(0, level, 8000)])
+        soundfile.write(egs / f"audio/train00-0{index}.wav", wave, 16000)
+    (egs / "conf/fbank.conf").write_text("--num-mel-bins=80\n--vad-energy-threshold=6 # of VAD\n")
+    result = stage(egs, repository, "--nj", "1", "--vad", "true")
+    assert result.returncode == 0, result.stderr
+    train = DataDir(egs / "data/train")
+    assert train.frontend["vad"] is True and train.frontend["vad_energy_threshold"] == 6
+    key = train.frontend["key"]
+    assert key != FbankOptions().key and (egs / "fbank" / key).is_dir()
+    combined = DataDir(egs / "data/train_all")
+    frames, recipes = combined.utt2num_frames, combined.utt2aug
+    copies = [name for name, original in combined.utt2uniq.items() if original == "train00-00" != name]
+    assert sorted("noise" in recipes[name] for name in copies) == [False, True]
+    for name in ("train00-00", *copies):
+        half = 50 / 1.1 if "speed" in recipes.get(name, "") else 50
+        assert half - 2 <= frames[name] <= half + 6, "the second half, also of a copy with noise in the first"
+    assert frames["train00-01"] == 100 and (egs / "data/train/no_speech").read_text() == "train00-01\n"
+    assert "data/train: VAD kept " in result.stdout
+    assert "; 1 utterances without speech are left whole, listed in data/train/no_speech" in result.stdout
+    noises = DataDir(egs / "data/train_noise")
+    assert set(noises.utt2num_frames.values()) == {30} and noises.frontend == train.frontend
+    plain = stage(egs, repository, "--nj", "1", "--only", "train")
+    assert plain.returncode == 0 and "features of 40 utterances of data/train in 1 jobs" in plain.stdout
+    train = DataDir(egs / "data/train")
+    assert train.frontend["key"] == FbankOptions().key and not (egs / "data/train/no_speech").exists()
+    assert train.utt2num_frames["train00-00"] == 100
 
 
 def test_too_much_bad_audio_stops_with_one_line(egs, repository):

@@ -1,5 +1,6 @@
 """Crops read from audio: against the stored features and whole utterances, what is drawn, the processes, the errors."""
 
+import json
 import os
 import signal
 import subprocess
@@ -206,6 +207,11 @@ def test_what_cannot_begin_is_refused(spoken, tmp_path):
     with pytest.raises(UserError, match="wav.scp is missing; 'waveform'"):
         bank_of(directory)
     write_table(directory / "wav.scp", entries)
+    frontend = (directory / "frontend.json").read_text()
+    (directory / "frontend.json").write_text(json.dumps(FbankOptions(vad=True).to_dict()))
+    with pytest.raises(UserError, match="voiced frames only .--vad=true.*train on stored copies"):
+        bank_of(directory)
+    (directory / "frontend.json").write_text(frontend)
     (tmp_path / "noise/train/rir.scp").unlink()
     bank, _ = bank_of(directory)
     assert "no rir.scp in" in bank.description and "6 noise" in bank.description

@@ -114,6 +114,11 @@ def test_budgets_given_replace_the_default(egs):
     assert [call[-1] for call in calls if call[0] == "score"] == ["params-900K", "largest"]
 
 
+def test_vad_is_stage_1s(egs):
+    assert egs.run("--stop-stage", "1", "--vad", "true").returncode == 0
+    assert [option(call, "--vad") for call in egs.calls()] == [[], ["true"]]
+
+
 def test_fine_tuning_of_several_ranks_has_their_gpus(egs):
     assert egs.run("--stop-stage", "4").returncode == 0
     egs.calls()
