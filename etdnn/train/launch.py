@@ -1,4 +1,4 @@
-"""torchrun with an end that tells a stopped training from a failed one: utils/torchrun.sh starts ranks through it."""
+"""torchrun with the end of its ranks: utils/torchrun.sh starts them through it."""
 
 import sys
 
@@ -10,19 +10,19 @@ from etdnn.train.loop import INTERRUPTED
 
 
 def main() -> int:
-    """Start the ranks as torchrun's words on the command line say; return 0, or `INTERRUPTED` when they were stopped.
+    """Start the ranks as torchrun's words on the command line say; return how they ended, in the shell's form.
 
-    Whoever sent the signal, to this process (which passes it on and waits) or to the ranks themselves. Other ends raise
-    torchrun's ChildFailedError, which says how each rank ended.
+    `INTERRUPTED` when they were stopped, whoever had the signal: this process, which passes it on and waits, or the
+    ranks themselves. torchrun's own report of a failure is a traceback; what is wrong, the ranks have said.
     """
     try:
         run.main()
     except SignalException:
         return INTERRUPTED
     except ChildFailedError as error:
-        if {failure.exitcode for failure in error.failures.values()} != {INTERRUPTED}:
-            raise
-        return INTERRUPTED
+        codes = [failure.exitcode for failure in error.failures.values()]
+        code = next((code for code in codes if code != INTERRUPTED), INTERRUPTED)
+        return 128 - code if code < 0 else code
     return 0
 
 
