@@ -96,7 +96,7 @@ def _scored_pareto(
         count_axis(axes, [*macs, *(cost for cost, _ in published.values())])
         axes.set(xlabel="MACs at 3 s", ylabel=f"EER on test list {trials}, %")
         axes.set_ylim(bottom=0)
-        axes.legend(loc="best")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2)
         words = ", ".join(f"{row['budget']} {row['eer']} %" for row in rows)
         known = "Diamonds: as published on VoxCeleb1-O with AS-norm, not measured here. " if published else ""
         return finish(
