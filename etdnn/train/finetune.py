@@ -124,7 +124,7 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
             check_identity(folder / "training.json", identity, override=job.override)
             announce(stepper)
         ranks.wait()
-        train(stepper, folder, journal, validator)
+        train(stepper, folder, identity, journal, validator)
         if ranks.first:
             kept = {name: value for name, value in metadata.items() if name not in ("mel_noise", "waveform")}
             _save(net.cpu(), kept | noise_metadata(settings), identity, job)

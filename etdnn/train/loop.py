@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from etdnn.errors import UserError
+from etdnn.files import write_json
 from etdnn.model.arch import Arch
 from etdnn.model.supernet import Supernet
 from etdnn.train.dataset import Batch, TrainingSet, mask
@@ -198,13 +199,18 @@ class Stepper:
             self.scaler.load_state_dict(state["scaler"])
 
 
-def train(stepper: Stepper, directory: Path, journal: Journal, validator: Validator | None = None) -> None:
+def train(
+    stepper: Stepper, directory: Path, identity: dict[str, Any], journal: Journal, validator: Validator | None = None
+) -> None:
     """Take the steps that are left; checkpoint every so many epochs and minutes; end with the weights asked for.
 
-    Raises InterruptedTrainingError after SIGTERM or SIGINT, with a checkpoint written.
+    `identity`, what the training is made of, is left in `training.json`. Raises InterruptedTrainingError after SIGTERM
+    or SIGINT, with a checkpoint written.
     """
     keeper = Keeper(stepper, Checkpoints(directory / "checkpoints"), journal, validator)
     first = keeper.resume()
+    if stepper.ranks.first:  # not before: a checkpoint that does not fit leaves the training as it was begun
+        write_json(directory / "training.json", identity)
     journal.begin(first, stepper.total)
     _watch_signals(stepper)
     stepper.network.train()

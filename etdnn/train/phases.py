@@ -86,7 +86,7 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
             announce(stepper)
             print(f"phase {name} draws from {drawn.count():,} subnets")
         ranks.wait()
-        train(stepper, job.out, journal, validator)
+        train(stepper, job.out, identity, journal, validator)
         if ranks.first:
             _save(stepper, job, identity)
         ranks.wait()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from etdnn.errors import UserError
-from etdnn.files import atomic_path, write_json
+from etdnn.files import atomic_path
 
 _NAME = re.compile(r"step-(\d{8})\.pt")
 
@@ -76,25 +76,23 @@ class Checkpoints:
 
 
 def check_identity(path: Path, identity: dict[str, Any], *, override: bool) -> None:
-    """Compare what a training is made of with what `path` says it was begun with; write it when there is none.
+    """Compare what a training is made of with what `path`, if it is there, says that it was begun with.
 
     UserError names every difference (configuration, space, data, ranks, threads, ...) unless `override`.
     """
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [
-            f"{key} was {_short(before.get(key))}, now {_short(identity.get(key))}"
-            for key in sorted(set(before) | set(identity))
-            if before.get(key) != identity.get(key)
-        ]
-        if changed and not override:
-            raise UserError(
-                f"{path}: this training was begun otherwise: {'; '.join(changed)}; "
-                "go on as begun, use --override, or start anew with --force"
-            )
-        if not changed:
-            return
-    write_json(path, identity)
+    if override or not path.is_file():
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [
+        f"{key} was {_short(before.get(key))}, now {_short(identity.get(key))}"
+        for key in sorted(set(before) | set(identity))
+        if before.get(key) != identity.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"{path}: this training was begun otherwise: {'; '.join(changed)}; "
+            "go on as begun, use --override, or start anew with --force"
+        )
 
 
 def _short(value: Any) -> str:

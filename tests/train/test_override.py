@@ -40,7 +40,11 @@ def test_what_is_overridden_holds_from_there(config, space, training_set, broken
     ],
 )
 def test_what_no_override_makes_fit_is_refused(config, space, training_set, broken, old, new, message):
-    config.write_text(config.read_text().replace(old, new))
-    space = space if old else space.restrict(widths=[8])
+    begun, changed = config.read_text(), space if old else space.restrict(widths=[8])
+    config.write_text(begun.replace(old, new))
     with pytest.raises(UserError, match=f"step-00000006.pt: does not fit this training .*{message}"):
-        train(config, space, training_set, broken, override=True)
+        train(config, changed, training_set, broken, override=True)
+    config.write_text(begun)
+    (broken / "supernet.safetensors").unlink()  # as of a phase that was stopped
+    train(config, space, training_set, broken)
+    assert (broken / "checkpoints/step-00000009.pt").is_file(), "as begun it goes on without --override"
