@@ -187,11 +187,12 @@ def train_and_test(job):
     from etdnn.data.datadir import DataDir
     from etdnn.embed.derive import derive_subnet
     from etdnn.embed.dev_set import DevSet
+    from etdnn.features.plan import SpecAugment
     from etdnn.model.checkpoint import read_subnet
     from etdnn.model.space import SearchSpace
     from etdnn.scoring.metrics import eer
     from etdnn.train.phases import PhaseJob, train_phase
-    from etdnn.train.settings import Optimiser, Phase, Schedule, SpecAugment, TrainSettings
+    from etdnn.train.settings import Optimiser, Phase, Schedule, TrainSettings
 
     folder = WAYS[name][0]
     schedule = Schedule("cosine", max=3e-3, min=1e-5, warmup=epochs / 20)

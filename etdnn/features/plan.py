@@ -110,6 +110,21 @@ class MelNoise(AdditiveKinds):
 
 
 @dataclass(frozen=True)
+class SpecAugment:
+    """`spec_augment` of the training configuration: what is masked in a crop, filled with 0; 0 switches off.
+
+    One mask of up to `bins` mel bins and one of up to `frames` frames.
+    """
+
+    bins: int = 0
+    frames: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.bins, self.frames) < 0:
+            raise ValueError("bins >= 0 and frames >= 0 are needed")
+
+
+@dataclass(frozen=True)
 class Waveform(AdditiveKinds):
     """`waveform` of the training configuration: crops are read from audio, and a share of them is augmented anew.
 

@@ -18,10 +18,9 @@ from etdnn.features.copies import recipes_with
 from etdnn.features.dequantise import to_device
 from etdnn.features.mel_noise import Mixes, NoiseBank
 from etdnn.features.normalise import normalise
-from etdnn.features.plan import MelNoise, Waveform
+from etdnn.features.plan import MelNoise, SpecAugment, Waveform
 from etdnn.features.waveform import Draw, WaveformBank
 from etdnn.seeding import numpy_generator
-from etdnn.train.settings import SpecAugment
 
 CPU = torch.device("cpu")
 

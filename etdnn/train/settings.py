@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from etdnn.errors import UserError
-from etdnn.features.plan import MelNoise, Waveform
+from etdnn.features.plan import MelNoise, SpecAugment, Waveform
 from etdnn.model.space import SearchSpace
 from etdnn.settings import load_settings
 
@@ -27,8 +27,8 @@ class Loss:
     topk_margin: float = 0.06
 
     def __post_init__(self):
-        if not 0 <= self.margin < 1.5 or self.scale <= 0 or self.subcentres < 1 or self.topk < 0:
-            raise ValueError("loss: margin in [0, 1.5), scale > 0, subcentres >= 1, topk >= 0 are needed")
+        if not 0 <= self.margin < 1.5 or self.scale <= 0 or self.subcentres < 1 or min(self.topk, self.topk_margin) < 0:
+            raise ValueError("loss: margin in [0, 1.5), scale > 0, subcentres >= 1, topk, topk_margin >= 0 are needed")
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,6 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class SpecAugment:
-    """One mask of up to `bins` mel bins and one of up to `frames` frames per crop, filled with 0; 0 switches off."""
-
-    bins: int = 0
-    frames: int = 0
-
-
-@dataclass(frozen=True)
 class Distillation:
     """Weights of what is learned from others: `logits` (class posteriors of margin-free cosines) and `embedding` from
     the largest network of the same step, `external` from the embeddings of another model (--teacher-scp).
@@ -85,6 +77,10 @@ class Distillation:
     logits: float = 0.0
     embedding: float = 0.0
     external: float = 0.0
+
+    def __post_init__(self):
+        if min(self.logits, self.embedding, self.external) < 0:
+            raise ValueError("distillation: logits, embedding and external >= 0 are needed")
 
     def __bool__(self) -> bool:
         return bool(self.logits or self.embedding)
@@ -130,13 +126,10 @@ class Validation:
     take_best: bool = False
 
     def __post_init__(self):
-        if (
-            self.epochs < 0
-            or self.crops < 2
-            or min(self.frames, self.dev_crops, self.dev_frames) < 1
-            or self.dev_speakers < 0
-        ):
-            raise ValueError("validation: epochs >= 0, crops >= 2, frames, dev_crops and dev_frames >= 1 are needed")
+        if min(self.epochs, self.dev_speakers) < 0 or self.crops < 2:
+            raise ValueError("validation: epochs >= 0, dev_speakers >= 0 and crops >= 2 are needed")
+        if min(self.frames, self.dev_crops, self.dev_frames) < 1:
+            raise ValueError("validation: frames, dev_crops and dev_frames >= 1 are needed")
         if self.take_best and not self.epochs:
             raise ValueError("validation: take_best needs epochs > 0")
 
@@ -267,8 +260,8 @@ class TrainSettings:
             raise ValueError("a phase ends with the best checkpoint (take_best) or with a mean (average), not both")
         if self.waveform and (self.mel_noise.probability > 0 or self.augmentation > 0):
             raise ValueError("waveform draws everything anew: leave out mel_noise and augmentation (stored copies)")
-        if self.rate_batch < 0:
-            raise ValueError("rate_batch >= 0 is needed")
+        if self.rate_batch < 0 or min(self.checkpoint_epochs, self.checkpoint_minutes) <= 0:
+            raise ValueError("rate_batch >= 0, checkpoint_epochs > 0 and checkpoint_minutes > 0 are needed")
         if self.batch < 2 or self.accumulate < 1 or self.keep < 1 or self.average < 0 or self.augmentation > 1:
             raise ValueError("batch >= 2, accumulate >= 1, keep >= 1, average >= 0 and augmentation <= 1 are needed")
         names = [phase.name for phase in self.phases]

@@ -2,14 +2,15 @@
 
 import pytest
 
+from etdnn.errors import UserError
 from etdnn.features.fbank import read_fbank_conf
-from etdnn.features.plan import read_plan
+from etdnn.features.plan import SpecAugment, read_plan
 from etdnn.model.cost import arch_macs
 from etdnn.model.space import SearchSpace
 from etdnn.train.archs import drawn_archs
 from etdnn.train.optimiser import rate_factor
 from etdnn.train.schedule import count_steps, learning_rate, margin
-from etdnn.train.settings import Draw, Loss, Optimiser, Schedule, SpecAugment, load_train_settings
+from etdnn.train.settings import Draw, Loss, Optimiser, Schedule, load_train_settings
 from tests.conftest import REPOSITORY
 
 EGS = REPOSITORY / "egs"
@@ -107,3 +108,25 @@ def test_fine_tuning_has_the_usual_constants_where_nothing_else_is_said(name):
     options = voxceleb(name).finetune
     assert (options.epochs, options.crop, options.margin, options.speed_copies) == (5, 6.0, 0.5, False)
     assert options.schedule == Schedule("exponential", max=1e-4, min=2.5e-5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("bins: 2", "bins: -2", "spec_augment: bins >= 0 and frames >= 0"),
+        ("frames: 5", "frames: -5", "spec_augment: bins >= 0 and frames >= 0"),
+        ("logits: 0.5", "logits: -0.5", "distillation: logits, embedding and external >= 0"),
+        ("embedding: 0.5", "embedding: -0.5", "distillation: logits, embedding and external >= 0"),
+        ("logits: 0.5", "external: -1", "distillation: logits, embedding and external >= 0"),
+        ("batch: 8", "loss: {topk: 1, topk_margin: -0.1}", "topk, topk_margin >= 0"),
+        ("batch: 8", "validation: {dev_speakers: -1}", "dev_speakers >= 0"),
+        ("checkpoint_epochs: 1", "checkpoint_epochs: 0", "checkpoint_epochs > 0"),
+        ("checkpoint_epochs: 1", "checkpoint_minutes: 0", "checkpoint_minutes > 0"),
+        ("checkpoint_epochs: 1", "checkpoint_minutes: -10", "checkpoint_minutes > 0"),
+    ],
+)
+def test_what_is_out_of_range_is_named(config, old, new, message):
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
+    with pytest.raises(UserError, match=rf"train.yaml: .*{message}"):
+        load_train_settings(str(config))

@@ -4,10 +4,9 @@ import torch
 
 from etdnn.data.datadir import read_table, write_table
 from etdnn.errors import UserError
-from etdnn.features.plan import MelNoise, Waveform
+from etdnn.features.plan import MelNoise, SpecAugment, Waveform
 from etdnn.files import hash_text
 from etdnn.train.dataset import TrainingSet, mask
-from etdnn.train.settings import SpecAugment
 
 
 def test_a_batch_is_a_function_of_seed_and_step(training_set):
