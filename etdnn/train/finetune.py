@@ -94,7 +94,9 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
         raise UserError(f"{job.data}: its features are of another front end than {job.model}; make them with stage 1")
     options = settings.finetune
     loss = dataclasses.replace(settings.loss, margin=options.margin, topk=0)
-    settings = dataclasses.replace(settings, loss=loss, normalisation=metadata["normalisation"])
+    settings = dataclasses.replace(
+        settings, loss=loss, normalisation=metadata["normalisation"], average=options.average
+    )
     ranks = Ranks(job.device)
     settings = settle_precision(settings, ranks.device)
     try:

@@ -190,7 +190,8 @@ class FineTune:
     """Fine-tuning of one derived subnet (stage 5): longer crops, a larger margin, a low rate, usually no speed copies.
 
     All classes of the head are kept; with `speed_copies` false only utterances at their own speed are visited. With
-    `distillation` the subnet learns from the largest network of its supernet too.
+    `distillation` the subnet learns from the largest network of its supernet too. `average` is its own, as that of the
+    phases: fine-tuning is short, and a mean of as many checkpoints would count its first epochs like its last.
     """
 
     epochs: float = 5.0
@@ -199,6 +200,7 @@ class FineTune:
     speed_copies: bool = False
     schedule: Schedule = field(default_factory=lambda: Schedule("exponential", max=1e-4, min=2.5e-5))
     distillation: Distillation = field(default_factory=Distillation)
+    average: int = 0
 
     def phase(self) -> Phase:
         """Return the phase that this is; raises ValueError for what a phase does not allow."""
@@ -209,8 +211,8 @@ class FineTune:
 
     def __post_init__(self):
         self.phase()
-        if not 0 <= self.margin < 1.5:
-            raise ValueError("finetune: margin in [0, 1.5) is needed")
+        if not 0 <= self.margin < 1.5 or self.average < 0:
+            raise ValueError("finetune: margin in [0, 1.5) and average >= 0 are needed")
         if self.distillation.external:
             raise ValueError("finetune: distillation.external is for phases; here the supernet can teach")
 
@@ -256,8 +258,8 @@ class TrainSettings:
     tensorboard: bool = False
 
     def __post_init__(self):
-        if self.validation.take_best and self.average:
-            raise ValueError("a phase ends with the best checkpoint (take_best) or with a mean (average), not both")
+        if self.validation.take_best and (self.average or self.finetune.average):
+            raise ValueError("training ends with the best checkpoint (take_best) or with a mean (average), not both")
         if self.waveform and (self.mel_noise.probability > 0 or self.augmentation > 0):
             raise ValueError("waveform draws everything anew: leave out mel_noise and augmentation (stored copies)")
         if self.rate_batch < 0 or min(self.checkpoint_epochs, self.checkpoint_minutes) <= 0:

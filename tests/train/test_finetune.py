@@ -19,7 +19,7 @@ from etdnn.model.supernet import Supernet
 from etdnn.train.dataset import TrainingSet
 from etdnn.train.finetune import FineTuneJob, finetune
 from etdnn.train.phases import PhaseJob, train_phase
-from etdnn.train.settings import Distillation, FineTune, Loss, Schedule, load_train_settings
+from etdnn.train.settings import Distillation, FineTune, Loss, Schedule, Validation, load_train_settings
 
 
 @pytest.fixture
@@ -100,6 +100,18 @@ def test_another_configuration_is_refused_or_begun_anew(settings, job):
     assert read_subnet(job.out)[1]["finetuning"]["settings.finetune.margin"] == 0.4
     steps = [json.loads(line)["step"] for line in (job.out.parent / "finetune/train.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps)) and steps[0] == 1, "from the first step on"
+
+
+def test_the_mean_of_checkpoints_is_asked_for_by_its_own_section(settings, job):
+    """The phases' `average` may be longer than fine-tuning is."""
+    folder = job.out.parent / "finetune"
+    finetune(dataclasses.replace(settings, average=5), job)
+    assert not (folder / "averaged.txt").exists()
+    options = dataclasses.replace(settings.finetune, average=2)
+    finetune(dataclasses.replace(settings, average=5, finetune=options), dataclasses.replace(job, force=True))
+    assert (folder / "averaged.txt").read_text() == "3\n6\n"
+    with pytest.raises(ValueError, match="not both"):
+        dataclasses.replace(settings, finetune=options, validation=Validation(epochs=1, take_best=True))
 
 
 def test_the_largest_network_can_teach(settings, job, tmp_path):
