@@ -31,8 +31,7 @@ class WaveFrontEnd(nn.Module):
             raise UserError("front end with --vad=true: no waveform form of it; export the form 'fbank'")
         self.options = options
         rate = options.sample_frequency
-        self.window = round(rate * options.frame_length / 1000)
-        self.shift = round(rate * options.frame_shift / 1000)
+        self.shift, self.window = options.shift_and_window
         points = 1 << (self.window - 1).bit_length()
         high = options.high_freq if options.high_freq > 0 else rate / 2 + options.high_freq
         if options.type == "efficienttdnn":

@@ -95,8 +95,12 @@ class FbankOptions:
         """Folder name of this front end: type, bins and a hash of all options."""
         return f"{self.type}{self.num_mel_bins}-{hash_text(json.dumps(self.to_dict(), sort_keys=True))[:8]}"
 
-    def _shift_and_window(self) -> tuple[int, int]:
-        return tuple(round(self.sample_frequency * span / 1000) for span in (self.frame_shift, self.frame_length))
+    @property
+    def shift_and_window(self) -> tuple[int, int]:
+        """Samples from one frame to the next, and in one; Kaldi cuts parts of a sample off, the authors round."""
+        whole = round if self.type == "efficienttdnn" else int
+        # multiplied in torchaudio's order, so that rounding errors are cut off alike
+        return tuple(whole(self.sample_frequency * span * 0.001) for span in (self.frame_shift, self.frame_length))
 
     def samples_of(self, start: int, frames: int, samples: int) -> tuple[int, int, int]:
         """Return which of `samples` samples (first, last) give frames `start` to `start + frames` as the whole does.
@@ -104,13 +108,13 @@ class FbankOptions:
         The third number says how many frames of theirs come before. They reach a window beyond the crop on both sides,
         to the edges where these are nearer: so the edge's own padding is where the whole has it, and nowhere else.
         """
-        shift, window = self._shift_and_window()
+        shift, window = self.shift_and_window
         before = min(start, -(-window // shift))
         return (start - before) * shift, min(samples, (start + frames) * shift + window), before
 
     def num_frames(self, samples: int) -> int:
         """Return the frames that `samples` samples give before VAD (0 when too few)."""
-        shift, window = self._shift_and_window()
+        shift, window = self.shift_and_window
         if samples < window:
             return 0
         if self.type == "efficienttdnn":
@@ -246,8 +250,7 @@ def _authors_fbank(samples, options: FbankOptions):
     """Log of 1e-6 + HTK mel power: reflected pre-emphasis, centred Hamming frames, 512-point FFT (authors' code)."""
     import torch
 
-    window = round(options.sample_frequency * options.frame_length / 1000)
-    shift = round(options.sample_frequency * options.frame_shift / 1000)
+    shift, window = options.shift_and_window
     points = 1 << (window - 1).bit_length()
     before = torch.cat([samples[1:2], samples[:-1]])
     spectrum = torch.stft(

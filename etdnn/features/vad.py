@@ -18,8 +18,7 @@ def log_energy(wave: np.ndarray, options: "FbankOptions") -> np.ndarray:
     It is Kaldi's raw log energy, the first column of its features with --use-energy=true: of the frame without its
     mean, before pre-emphasis and window. Log-mels cannot give it: they are pre-emphasised and stop at the band's edges.
     """
-    window = round(options.sample_frequency * options.frame_length / 1000)
-    shift = round(options.sample_frequency * options.frame_shift / 1000)
+    shift, window = options.shift_and_window
     frames = options.num_frames(len(wave))
     if frames == 0:
         return np.zeros(0, np.float32)

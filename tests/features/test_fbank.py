@@ -51,7 +51,11 @@ def test_authors_front_end(repository):
     assert difference.mean() < 1e-4 and difference.max() < 1e-2
 
 
-@pytest.mark.parametrize("options", [FbankOptions(), FbankOptions(snip_edges=True), FbankOptions(type="efficienttdnn")])
+@pytest.mark.parametrize(
+    "options",
+    [FbankOptions(), FbankOptions(snip_edges=True), FbankOptions(type="efficienttdnn"),
+     FbankOptions(sample_frequency=11025.0, frame_shift=12.5)],
+)  # fmt: skip
 @pytest.mark.parametrize("samples", [400, 401, 479, 480, 481, 16000, 47999, 48000])
 def test_number_of_frames_is_known_beforehand(options, samples):
     wave = np.random.default_rng(samples).normal(0, 500, samples).astype(np.float32)
@@ -61,7 +65,7 @@ def test_number_of_frames_is_known_beforehand(options, samples):
 @pytest.mark.parametrize(
     "options",
     [FbankOptions(), FbankOptions(snip_edges=True), FbankOptions(type="efficienttdnn"),
-     FbankOptions(frame_length=40, frame_shift=12.5)],
+     FbankOptions(frame_length=40, frame_shift=12.5), FbankOptions(sample_frequency=11025.0)],
 )  # fmt: skip
 def test_frames_of_a_part_are_those_of_the_whole(options):
     wave = np.random.default_rng(0).normal(0, 500, 16077).astype(np.float32)

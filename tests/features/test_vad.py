@@ -66,7 +66,11 @@ def test_energies_are_those_of_kaldis_features_on_real_speech(data_root):
         assert np.array_equal(voiced, by_definition(expected, FbankOptions())) and 0.3 < voiced.mean() < 1
 
 
-@pytest.mark.parametrize("changes", [{}, {"snip_edges": True}, {"remove_dc_offset": False}, {"frame_shift": 15.0}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"snip_edges": True}, {"remove_dc_offset": False}, {"frame_shift": 15.0},
+     {"sample_frequency": 11025.0, "frame_shift": 12.5}],
+)  # fmt: skip
 @pytest.mark.parametrize("samples", [400, 401, 480, 16000, 47999])
 def test_energies_stand_in_the_frames_of_the_features(changes, samples):
     wave = np.random.default_rng(samples).normal(20, 500, samples).astype(np.float32)
