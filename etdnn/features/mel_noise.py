@@ -19,6 +19,7 @@ from etdnn.data.ark import FeatureReader
 from etdnn.data.ark_index import Keys, read_word_table
 from etdnn.data.datadir import DataDir
 from etdnn.errors import UserError
+from etdnn.features.augment import ADDITIVE
 from etdnn.features.copies import recipes_with
 from etdnn.features.dequantise import to_device
 from etdnn.features.fbank import FbankOptions, htk_mel
@@ -71,7 +72,8 @@ class NoiseBank:
             raise UserError(f"{directory}/utt2spk: no line for '{self.reader.keys[int(np.argmin(positions))]}'")
         pools = {kind: np.flatnonzero(codes[positions] == code) for code, kind in enumerate(names)}
         self.missing = [kind for kind in settings.kinds if kind not in pools]
-        chosen = [kind for kind in settings.kinds if kind in pools]
+        # not in the order in which the settings have them, which no training knows again
+        chosen = [kind for kind in ADDITIVE if kind in settings.kinds and kind in pools]
         if not chosen:
             raise UserError(f"{directory}: no noises of kind {', '.join(settings.kinds)}, which mel_noise asks for")
         self._draw_from(chosen, pools)

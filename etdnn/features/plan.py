@@ -149,7 +149,8 @@ class Waveform(AdditiveKinds):
 
     def plan(self) -> Plan:
         """Return the plan of one copy that this is; what is drawn of it for an utterance is drawn for a crop."""
-        copy = CopySet("waveform", self.mixture, share=self.probability or 1.0)
+        mixture = dict(sorted(self.mixture.items()))  # the order in which it is written does not change what is drawn
+        copy = CopySet("waveform", mixture, share=self.probability or 1.0)
         return Plan(self.noise, self.music, self.babble, self.average_sources, copies=[copy])
 
     def lasting(self) -> dict[str, Any]:

@@ -110,6 +110,14 @@ def test_draws_are_seeded_and_as_asked(bank):
     assert all(bank.reader.keys[s].startswith("babble") for s in np.unique(used[used >= 0]))
 
 
+def test_the_order_in_which_kinds_are_written_draws_nothing_else(bank, tmp_path):
+    """A resumed training compares its settings by name, and must go on with the same draws."""
+    turned = MelNoise(**{**vars(bank.settings), "kinds": dict(reversed(bank.settings.kinds.items()))})
+    assert turned == bank.settings
+    drawn, again = (one.draw(100, 0) for one in (bank, NoiseBank(tmp_path / "bank", turned, FRONTEND)))
+    assert np.array_equal(drawn.sources, again.sources) and np.array_equal(drawn.snr, again.snr)
+
+
 def test_parts_of_a_batch_are_those_of_the_whole(bank):
     crops = torch.from_numpy(np.stack([random_log_mel(60, seed) for seed in range(24)]))
     drawn = bank.draw(24, 1, "mel noise", "p", 0)

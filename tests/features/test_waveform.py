@@ -146,6 +146,14 @@ def test_draws_are_seeded_and_as_asked(spoken):
     ).keys()
 
 
+def test_the_order_in_which_the_mixture_is_written_draws_nothing_else(spoken):
+    """A resumed training compares its settings by name, and must go on with the same draws."""
+    kinds = {"noise": 1, "reverb": 2, "babble": 1}
+    utterances = np.zeros(50, np.int64)
+    first, second = (bank_of(spoken, mixture=one)[0] for one in (kinds, dict(reversed(kinds.items()))))
+    assert first.mixes(utterances, 0) == second.mixes(utterances, 0)
+
+
 def test_the_number_of_processes_changes_nothing(spoken):
     alone, reader = bank_of(spoken)
     utterances = np.resize(alone.eligible, 30)
