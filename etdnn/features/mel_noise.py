@@ -21,7 +21,7 @@ from etdnn.data.datadir import DataDir
 from etdnn.errors import UserError
 from etdnn.features.augment import ADDITIVE
 from etdnn.features.copies import recipes_with
-from etdnn.features.dequantise import to_device
+from etdnn.features.dequantise import send, to_device
 from etdnn.features.fbank import FbankOptions, htk_mel
 from etdnn.features.plan import MelNoise
 from etdnn.seeding import numpy_generator
@@ -77,7 +77,7 @@ class NoiseBank:
         if not chosen:
             raise UserError(f"{directory}: no noises of kind {', '.join(settings.kinds)}, which mel_noise asks for")
         self._draw_from(chosen, pools)
-        self._weights = torch.from_numpy(waveform_weights(_mel_options(directory, frontend)))
+        self._weights = waveform_weights(_mel_options(directory, frontend))
 
     @classmethod
     def beside(cls, directory: Path, keys: Keys, settings: MelNoise) -> "NoiseBank":
@@ -154,18 +154,18 @@ class NoiseBank:
         if not len(rows):
             return crops
         mixes = Mixes(mixes.sources[rows], mixes.places[rows], mixes.snr[rows])
-        where = torch.from_numpy(rows).to(crops.device)
+        where = send(rows, crops.device)
         power = crops[where].exp_()
-        wanted = self._level(power) * torch.from_numpy(10.0 ** (-mixes.snr / 10)).to(crops.device)
+        wanted = self._level(power) * send(10.0 ** (-mixes.snr / 10), crops.device)
         if self.settings.average_sources:
-            wanted /= torch.from_numpy((mixes.sources >= 0).sum(1)).to(crops.device).square()
+            wanted /= send((mixes.sources >= 0).sum(1), crops.device).square()
         noise = torch.zeros_like(power)
         for slot in range(mixes.sources.shape[1]):
             mine = np.flatnonzero(mixes.sources[:, slot] >= 0)
             if not len(mine):
                 break
             source = self._read(mixes.sources[mine, slot], mixes.places[mine, slot], crops).exp_()
-            level, places = self._level(source), torch.from_numpy(mine).to(crops.device)
+            level, places = self._level(source), send(mine, crops.device)
             gain = torch.where(level < _SILENCE, 0.0, wanted[places] / level)
             noise.index_add_(0, places, source.mul_(gain[:, None, None]))
         crops[where] += noise.div_(power).log1p_()
@@ -173,7 +173,7 @@ class NoiseBank:
 
     def _level(self, power: Tensor) -> Tensor:
         """Return the mean power of the waveforms [n] behind mel powers [n, frames, bins]."""
-        return (power @ self._weights.to(power.device)).mean(1)
+        return (power @ send(self._weights, power.device)).mean(1)
 
     def _read(self, sources: np.ndarray, places: np.ndarray, crops: Tensor) -> Tensor:
         """Read as many frames as `crops` have of each source from its place on; too short ones are repeated."""

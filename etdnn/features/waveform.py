@@ -19,6 +19,7 @@ from etdnn.data.segments import Segment
 from etdnn.errors import UserError
 from etdnn.features.augment import sources_of
 from etdnn.features.copies import draw_recipe, possible, read_material, speeds_of
+from etdnn.features.dequantise import send
 from etdnn.features.fbank import FbankOptions
 from etdnn.features.plan import Waveform
 from etdnn.features.render import Renderers, Take
@@ -102,7 +103,7 @@ class WaveformBank:
             entry, segment = self._audio.of(place, key)
             speed, whole = float(self._speeds[place]), int(rows[place])
             takes.append(Take(key, entry, segment, speed, whole, start, frames, draw.recipe, used, draw.seed))
-        return torch.from_numpy(self._renderers.crops(takes)).to(device)
+        return send(self._renderers.crops(takes), device)
 
 
 class _Audio:

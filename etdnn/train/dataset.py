@@ -15,7 +15,7 @@ from etdnn.data.ark_index import Keys, read_word_table
 from etdnn.data.staging import stage_arks
 from etdnn.errors import UserError
 from etdnn.features.copies import recipes_with
-from etdnn.features.dequantise import to_device
+from etdnn.features.dequantise import send, to_device
 from etdnn.features.mel_noise import Mixes, NoiseBank
 from etdnn.features.normalise import normalise
 from etdnn.features.plan import MelNoise, SpecAugment, Waveform
@@ -169,7 +169,7 @@ class TrainingSet:
         else:
             crops = self.noises.read(self.reader, utterances, starts, frames, mixes, device)
         crops = normalise(crops.transpose(1, 2), normalisation, 2).contiguous()
-        return Batch(crops, torch.from_numpy(self.labels[utterances]).to(device), utterances)
+        return Batch(crops, send(self.labels[utterances], device), utterances)
 
 
 def _labels(directory: Path, keys: Keys) -> tuple[list[str], np.ndarray]:
@@ -229,6 +229,6 @@ def mask(crops: Tensor, settings: SpecAugment, *purpose: int | str) -> Tensor:
         spans = generator.integers(0, min(largest, size) + 1, count)
         begins = (generator.random(count) * (size - spans + 1)).astype(np.int64)
         places = np.arange(size)
-        hidden = torch.from_numpy((places >= begins[:, None]) & (places < (begins + spans)[:, None]))
-        crops.masked_fill_(hidden.to(crops.device).unsqueeze(3 - axis), 0.0)
+        hidden = send((places >= begins[:, None]) & (places < (begins + spans)[:, None]), crops.device)
+        crops.masked_fill_(hidden.unsqueeze(3 - axis), 0.0)
     return crops

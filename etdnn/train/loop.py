@@ -1,5 +1,6 @@
 """One phase of training: draws subnets, steps the supernet, writes checkpoints, resumes as if unbroken."""
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -109,11 +110,14 @@ class Stepper:
             [loss, correct, torch.tensor(float(self.stop_wanted), device=loss.device), (~loss.isfinite()).float()]
         )
         self.gradients.extras.copy_(local.nan_to_num())
-        loss, correct, stop, broken = self.gradients.mean_over(self.ranks).tolist()
+        agreed = self.gradients.mean_over(self.ranks)
+        norm = self.gradients.gradients.norm()
+        # one question for all numbers: each question waits until the device has done all that was asked of it before
+        loss, correct, stop, broken, size = torch.cat([agreed, norm[None]]).tolist()
         if broken:
             raise UserError(self._not_finite(step, batches, "the loss", here=bool(local[3])))
         self.stopping = stop > 0
-        if not self.scaler.is_enabled() and not self.gradients.gradients.norm().isfinite():
+        if not self.scaler.is_enabled() and not math.isfinite(size):
             raise UserError(self._not_finite(step, batches, "a gradient"))
         self.scaler.unscale_(self.optimiser)
         self.gradients.clip(self.settings.optimiser.clip)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from etdnn.data.ark_index import Keys, read_word_table
 from etdnn.errors import UserError
 from etdnn.features.copies import recipes_with
+from etdnn.features.dequantise import send
 from etdnn.model.checkpoint import read_tensors, save_tensors
 from etdnn.scoring.embeddings import read_embeddings
 from etdnn.seeding import torch_generator
@@ -56,7 +57,7 @@ class Teacher(nn.Module):
 
     def forward(self, embeddings: Tensor, utterances: np.ndarray) -> Tensor:
         """Return the mean of 1 - cosine between projected embeddings (n, dim) and those of `utterances` [n]."""
-        rows = torch.from_numpy(self.rows[utterances]).to(embeddings.device)
+        rows = send(self.rows[utterances], embeddings.device)
         taught = rows >= 0
         distance = 1 - F.cosine_similarity(self.projection(embeddings.float()), self.targets[rows.clamp(min=0)])
         return (distance * taught).sum() / taught.sum().clamp(min=1)

@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -178,3 +180,39 @@ def test_speed_copies_do_not_lengthen_an_epoch_of_originals(training_set):
     data = TrainingSet(training_set, 0.5)
     assert (data.items, data.originals) == (24, 18)
     assert TrainingSet(training_set).originals == 36
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor in this machine's memory that says it is in a GPU's."""
+
+    device = torch.device("cuda")
+
+
+def test_all_that_goes_to_a_gpu_is_pinned_and_nobody_waits_for_it(noisy_set, monkeypatch):
+    """Crops, labels, noises and masks; what is computed there is what the CPU computes."""
+    pinned, copies = [], []
+
+    def pin(self):
+        pinned.append(self.clone())
+        return pinned[-1]
+
+    def to(self, device, non_blocking=False):
+        copies.append(non_blocking and any(self is tensor for tensor in pinned))
+        return self.as_subclass(Elsewhere)
+
+    data = TrainingSet(noisy_set, mel_noise=MelNoise(probability=1, kinds={"noise": 1}))
+    utterances, starts = data.draw(0, "p", 0, 8, 30)
+    mixes = data.mixes(0, "p", 0, utterances)
+
+    def batch(device):
+        read = data.read(utterances, starts, 30, "mean", mixes=mixes, device=device)
+        return mask(read.crops, SpecAugment(3, 7), 0, "mask"), read.labels
+
+    here = batch(torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    there = batch(torch.device("cuda"))
+    assert len(copies) > 10 and all(copies)
+    for one, other in zip(here, there, strict=True):
+        assert isinstance(other, Elsewhere) and torch.equal(one, other.as_subclass(torch.Tensor))

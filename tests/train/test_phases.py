@@ -319,17 +319,32 @@ def test_a_loss_that_is_not_finite_names_the_utterances(config, space, training_
         train(config, space, training_set, tmp_path / "x")
 
 
+def first_phase(config, space, data) -> Stepper:
+    settings = load_train_settings(config)
+    head, ranks, phase = MarginHead(space.embedding, 4, settings.loss), Ranks("cpu"), settings.phase("largest")
+    head.reset(torch_generator(0))
+    network = Supernet(space).train()
+    return Stepper(network, lambda _: [space.largest], head, TrainingSet(data), settings, phase, ranks, 0)
+
+
 def test_of_several_ranks_the_one_with_the_broken_loss_names_the_utterances(config, space, training_set, monkeypatch):
     """This rank's loss is finite, a second one's was not."""
-    settings = load_train_settings(config)
-    data, head, ranks = TrainingSet(training_set), MarginHead(space.embedding, 4, settings.loss), Ranks("cpu")
-    head.reset(torch_generator(0))
-    phase = settings.phase("largest")
-    stepper = Stepper(Supernet(space).train(), lambda _: [space.largest], head, data, settings, phase, ranks, 0)
+    stepper = first_phase(config, space, training_set)
     mean_over = stepper.gradients.mean_over
     monkeypatch.setattr(stepper.gradients, "mean_over", lambda ranks: mean_over(ranks) + torch.tensor([0, 0, 0, 0.5]))
     with pytest.raises(UserError, match=r"the loss of another rank is not finite at step 0 of phase largest [^:]*$"):
         stepper.take(0, stepper.batches(0))
+
+
+def test_a_step_asks_its_device_once_for_loss_stop_and_finiteness(config, space, training_set, monkeypatch):
+    """On a device that works beside the processor every question is a wait."""
+    stepper, asked = first_phase(config, space, training_set), []
+    batches = stepper.batches(0)
+    for name in ("tolist", "__bool__"):
+        answer = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda self, answer=answer: (asked.append(1), answer(self))[1])
+    stepper.take(0, batches)
+    assert len(asked) == 1
 
 
 def test_a_full_disc_leaves_the_last_checkpoint(config, space, training_set, tmp_path):
