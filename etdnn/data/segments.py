@@ -45,15 +45,20 @@ def parse_times(start: str, end: str) -> tuple[float, float]:
     raise ValueError(f"expected 0 <= start < end (seconds; end -1: to the recording's end), found '{start} {end}'")
 
 
+def parse_segment(text: str) -> Segment:
+    """Return the part that a line of `segments` names after the utterance; ValueError for another form or bad times."""
+    columns = text.split()
+    if len(columns) != 3:
+        raise ValueError(f"expected 'recording start end' after the utterance, found '{text}'")
+    return Segment(columns[0], *parse_times(*columns[1:]))
+
+
 def read_segments(path: Path, recordings: Container[str]) -> dict[str, Segment]:
     """Read `segments`; UserError with file and line for a bad form or time, and for a recording without audio."""
     table: dict[str, Segment] = {}
     for number, (utterance, text) in enumerate(read_table(path).items(), 1):
-        columns = text.split()
-        if len(columns) != 3:
-            raise UserError(f"{path}:{number}: expected 'utterance recording start end', found '{utterance} {text}'")
         try:
-            segment = Segment(columns[0], *parse_times(*columns[1:]))
+            segment = parse_segment(text)
         except ValueError as error:
             raise UserError(f"{path}:{number}: {error}") from None
         if segment.recording not in recordings:

@@ -15,7 +15,7 @@ from etdnn.data.ark import FeatureReader
 from etdnn.data.ark_index import Keys, read_word_table
 from etdnn.data.datadir import DataDir
 from etdnn.data.noises import KINDS
-from etdnn.data.segments import Segment
+from etdnn.data.segments import Segment, parse_segment
 from etdnn.errors import UserError
 from etdnn.features.augment import sources_of
 from etdnn.features.copies import draw_recipe, possible, read_material, speeds_of
@@ -100,37 +100,42 @@ class WaveformBank:
         paths, rows, takes = self._material.paths, reader.num_frames, []
         for place, start, draw in zip(utterances.tolist(), starts.tolist(), mixes, strict=True):
             key, used = reader.keys[place], {name: paths[name] for name in sources_of(draw.recipe)}
-            entry, segment = self._audio.of(place, key)
+            entry, segment = self._audio.of(place)
             speed, whole = float(self._speeds[place]), int(rows[place])
             takes.append(Take(key, entry, segment, speed, whole, start, frames, draw.recipe, used, draw.seed))
         return send(self._renderers.crops(takes), device)
 
 
 class _Audio:
-    """Where the audio of the utterances is; an entry of wav.scp is held once, however many copies name it."""
+    """Where the audio of the utterances is; what copies have in common with their original is held once."""
 
     def __init__(self, directory: Path, keys: Keys, wanted: np.ndarray) -> None:
-        table = directory / "wav.scp"
-        if not table.is_file():
-            raise UserError(f"{table} is missing; 'waveform' of the training configuration reads the audio itself")
-        self._recordings, self._codes, self._entries = read_word_table(table)
-        _refuse_commands(table, self._entries)
-        self._segments = DataDir(directory).segments
-        if self._segments:
-            lacking = [place for place in wanted.tolist() if keys[place] not in self._segments]
-        else:
-            self._places = self._recordings.positions_of(keys)
-            lacking = wanted[self._places[wanted] < 0]
-        for place in lacking[:1]:
-            where = directory / "segments" if self._segments else table
-            raise UserError(f"{where}: no line for '{keys[place]}', which {directory}/feats.scp has")
+        self._table, parts = directory / "wav.scp", directory / "segments"
+        if not self._table.is_file():
+            raise UserError(f"{self._table} is missing; 'waveform' of the training configuration reads the audio")
+        listed, codes, self._entries = read_word_table(self._table)
+        _refuse_commands(self._table, self._entries)
+        self._recordings: Keys | None = None
+        if parts.is_file():
+            self._table, self._recordings, self._recorded = parts, listed, codes
+            listed, codes, self._segments = read_word_table(parts)
+        places = listed.positions_of(keys)
+        for place in wanted[places[wanted] < 0][:1].tolist():
+            raise UserError(f"{self._table}: no line for '{keys[place]}', which {directory}/feats.scp has")
+        self._codes = codes[places]
 
-    def of(self, place: int, key: str) -> tuple[str, Segment | None]:
+    def of(self, place: int) -> tuple[str, Segment | None]:
         """Return the entry of wav.scp, and the part of that recording that the utterance is (None: all of it)."""
-        if not self._segments:
-            return self._entries[self._codes[self._places[place]]], None
-        segment = self._segments[key]
-        return self._entries[self._codes[self._recordings.index(segment.recording)]], segment
+        code = self._codes[place]
+        if self._recordings is None:
+            return self._entries[code], None
+        text = self._segments[code]
+        try:
+            segment = parse_segment(text)
+            recording = self._recordings.index(segment.recording)
+        except ValueError:
+            raise UserError(f"{self._table}: '{text}' is no 'recording start end' of a recording in wav.scp") from None
+        return self._entries[self._recorded[recording]], segment
 
 
 def _refuse_commands(where: Path, entries: Iterable[str]) -> None:

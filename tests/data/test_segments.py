@@ -132,7 +132,7 @@ def test_durations_come_from_the_times(tmp_path):
         ("s-1 r1 nan 2\n", r"segments:1: expected 0 <= start < end"),
         ("s-1 r1 0 inf\n", r"segments:1: expected 0 <= start < end"),
         ("s-1 r1 zero 2\n", r"segments:1: expected 0 <= start < end"),
-        ("s-1 r1 1\n", r"segments:1: expected 'utterance recording start end', found 's-1 r1 1'"),
+        ("s-1 r1 1\n", r"segments:1: expected 'recording start end' after the utterance, found 'r1 1'"),
         ("s-1 r1 0 1\ns-2 r3 0 1\n", r"segments:2: recording 'r3' is not in .*wav.scp"),
         ("s-1 r1 0 1\ns-1 r1 1 2\n", r"segments:2: id 's-1' stands there twice"),
     ],

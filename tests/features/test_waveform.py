@@ -83,6 +83,16 @@ def test_parts_of_recordings_too(spoken, tmp_path):
     copy_tables(spoken, tmp_path)
     add_features(target, OPTIONS)
     assert_like_stored(target, 1e-4)
+    parts = read_table(target / "segments")
+    first, *others = parts
+    write_table(target / "segments", {**parts, first: "r0 0 1"})
+    bank, reader = bank_of(target)
+    with pytest.raises(UserError, match="train/segments: 'r0 0 1' is no 'recording start end' of") as caught:
+        read(bank, reader, [0], [0], 50)
+    assert "\n" not in str(caught.value)
+    write_table(target / "segments", {key: parts[key] for key in others})
+    with pytest.raises(UserError, match=f"train/segments: no line for '{first}', which .*/train/feats.scp has"):
+        bank_of(target)
 
 
 @pytest.mark.parametrize("key_prefix", ["id", "sp0.9-"])
