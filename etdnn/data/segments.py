@@ -123,6 +123,8 @@ class Recording:
             self._samples, self.rate = decode(entry, rate)
             length = len(self._samples)
         self._start, self._stop = _bounds(entry, segment, length, self.rate) if segment else (0, length)
+        if not len(self):
+            raise BadAudio(f"{entry}: no samples in it")
 
     def __len__(self) -> int:
         return self._stop - self._start

@@ -211,6 +211,16 @@ def test_what_breaks_in_mid_training_is_named(spoken, tmp_path, workers):
     assert bank.read(reader, utterances[4:], starts[4:], 50, draws[4:], CPU).shape[0] == len(flac) - 4
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_noise_without_samples_is_named(spoken, tmp_path, workers):
+    directory, empty = copy_tables(spoken, tmp_path), tmp_path / "empty.wav"
+    soundfile.write(empty, np.zeros(0), 16000)
+    write_table(tmp_path / "noise/train/noise.scp", {"n1": empty})
+    bank, reader = bank_of(directory, workers)
+    with pytest.raises(UserError, match=f"^utterance {reader.keys[0]}: .*empty.wav: no samples in it$"):
+        read(bank, reader, [0], [0], 50, [Draw({"noise": "n1@5"}, 0)])
+
+
 def test_what_cannot_begin_is_refused(spoken, tmp_path):
     directory = copy_tables(spoken, tmp_path)
     entries = read_table(directory / "wav.scp")
