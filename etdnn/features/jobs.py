@@ -75,7 +75,8 @@ def make_part(
         counts = files.named("utt2num_frames").read_bytes().count(b"\n")
         say(f"{prefix}: done before with the same inputs ({counts} utterances)")
         return counts
-    files.done.unlink(missing_ok=True)
+    for file in (files.done, files.named("vad.json")):
+        file.unlink(missing_ok=True)
     counts, failed = {}, []
     seconds, odd = directory.utt2dur, []
     with ArkWriter(files.named("ark"), files.named("scp"), compression) as writer:

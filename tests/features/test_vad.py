@@ -197,6 +197,8 @@ def test_parts_are_counted_and_copies_keep_the_frames_of_their_original(corpus):
     assert lengths["s1-a"] == one.sum() and lengths["s1-noisy"] == 300, "without it VAD hears the noise"
     make_part(corpus, prefix, FbankOptions(), compression="fm", seed=0, say=said.append)
     assert not any("done before" in text for text in said), "the stamp sees the options"
+    merge_parts(corpus, [prefix], say=said.append)
+    assert not (corpus / "no_speech").exists() and "VAD" not in "".join(said[-2:]), "nothing of VAD is left"
 
 
 def test_noises_keep_all_frames_under_the_front_end_of_the_speech(corpus):
