@@ -17,6 +17,7 @@ from etdnn.deploy.fast import PRECISIONS, accelerate
 from etdnn.embed.extract import check_calibrated, embed_features, pick_device
 from etdnn.errors import UserError
 from etdnn.features.fbank import FbankOptions, compute_fbank
+from etdnn.features.vad import finds_speech
 from etdnn.model.checkpoint import read_subnet
 from etdnn.model.tdnn import Tdnn
 from etdnn.scoring.embeddings import weights_hash
@@ -33,7 +34,8 @@ matrix units for it, else fp32."""
 class Extraction:
     """An embedding (float32 [dim]), the `seconds` of audio it is of, and in how many `windows` they were taken.
 
-    One window: of the whole. More: the duration-weighted mean of the windows' embeddings, silent windows left out.
+    One window: of the whole. More: the duration-weighted mean of the windows' embeddings, silent windows left out;
+    where the front end has VAD, durations are of voiced frames, and windows without speech are left out too.
     `precision` is that of the network's products, fp32 or bf16.
     """
 
@@ -205,21 +207,26 @@ class Embedder:
         second = next(windows, None)
         if second is None:
             check_speech(first, self.rate, where)
-            return Extraction(self._embed_window(first), len(first) / self.rate, 1, self.precision)
-        total, weight, samples, used = np.zeros(self.dim), 0, 0, 0
+            return Extraction(self._embed_window(first)[0], len(first) / self.rate, 1, self.precision)
+        total, weight, samples, used, speech = np.zeros(self.dim), 0, 0, 0, False
         for window in itertools.chain((first, second), windows):
             samples += len(window)
-            if not is_silent(window):
-                total += len(window) * self._embed_window(window)
-                weight += len(window)
-                used += 1
+            if is_silent(window):
+                continue
+            heard = not self.frontend.vad or finds_speech(window, self.frontend)
+            if heard and not speech:  # VAD leaves windows without speech whole: they count where there are no others
+                total, weight, used, speech = np.zeros(self.dim), 0, 0, True
+            if heard == speech:
+                embedding, frames = self._embed_window(window)
+                share = frames if self.frontend.vad else len(window)
+                total, weight, used = total + share * embedding, weight + share, used + 1
         if not used:
             raise BadAudio(f"{where}: silence; there is no speech in it")
         return Extraction((total / weight).astype(np.float32), samples / self.rate, used, self.precision)
 
-    def _embed_window(self, wave: np.ndarray) -> np.ndarray:
+    def _embed_window(self, wave: np.ndarray) -> tuple[np.ndarray, int]:
         features = compute_fbank(wave, self.frontend)
-        return embed_features(self.encoder, [features], self.metadata["normalisation"])[0]
+        return embed_features(self.encoder, [features], self.metadata["normalisation"])[0], len(features)
 
 
 def load_model(path: str | Path, device: str = "cpu", precision: str = "fp32") -> Embedder:

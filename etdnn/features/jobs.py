@@ -14,7 +14,7 @@ from etdnn.data.audio_state import audio_state
 from etdnn.data.datadir import DataDir
 from etdnn.features.fbank import FbankOptions, compute_fbank
 from etdnn.features.utterance_audio import UtteranceAudio
-from etdnn.features.vad import has_speech, log_energy, voiced_frames
+from etdnn.features.vad import finds_speech
 from etdnn.files import hash_file, write_json, write_text
 
 # raise when the same inputs would give other features than before
@@ -136,7 +136,7 @@ class _VadCounts:
         """Count an utterance of which `kept` frames are features, VAD having `heard` these samples."""
         frames = self._options.num_frames(len(heard))
         self.frames, self.kept = self.frames + frames, self.kept + kept
-        if frames == kept and not has_speech(voiced_frames(log_energy(heard, self._options), self._options)):
+        if frames == kept and not finds_speech(heard, self._options):
             self.whole.append(key)
 
 

@@ -60,3 +60,8 @@ def frames_to_keep(wave: np.ndarray, options: "FbankOptions") -> np.ndarray:
 def has_speech(voiced: np.ndarray) -> bool:
     """Tell whether there are voiced frames enough to leave the others out."""
     return int(voiced.sum()) >= LEAST_VOICED
+
+
+def finds_speech(wave: np.ndarray, options: "FbankOptions") -> bool:
+    """Tell whether VAD finds so many voiced frames in samples that it leaves the others out."""
+    return has_speech(voiced_frames(log_energy(wave, options), options))

@@ -250,3 +250,18 @@ def test_a_model_with_vad_hears_voiced_frames_only(tmp_path):
     assert near[0] > 0.97 and near[0] > near[1]
     many = model.embed_many([(wave, 16000), (speech, 16000)])
     assert np.allclose(many[0], model.embed(wave, 16000), atol=1e-5)
+
+
+def test_of_long_recordings_a_model_with_vad_takes_the_windows_with_speech(tmp_path):
+    """Each counts as long as its voiced frames; where no window has speech, all count."""
+    model = etdnn.load_model(save_model(tmp_path / "m.safetensors", frontend=FbankOptions(vad=True).to_dict()))
+    hum = np.random.default_rng(0).normal(0, 1e-4, 30 * RATE).astype(np.float32)
+    brief = np.concatenate([noise_wave(5, seed=1), hum[: 25 * RATE]])
+    parts = (hum, noise_wave(30), brief)
+    for order in ((0, 1, 2), (1, 0, 2)):
+        extraction = model.extract(np.concatenate([parts[place] for place in order]), RATE)
+        frames = [len(compute_fbank(part * 32768, model.frontend)) for part in parts[1:]]
+        assert extraction.windows == 2 and frames[0] > 5 * frames[1]
+        expected = sum(count * model.embed(part, RATE) for count, part in zip(frames, parts[1:], strict=True))
+        np.testing.assert_allclose(extraction.embedding, expected / sum(frames), atol=1e-3)
+    assert model.extract(np.tile(hum, 3), RATE).windows == 3
