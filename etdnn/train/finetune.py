@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,26 +18,14 @@ from etdnn.model.arch import Arch
 from etdnn.model.checkpoint import load_supernet, read_subnet, save_subnet
 from etdnn.model.tdnn import Tdnn
 from etdnn.scoring.embeddings import weights_hash
+from etdnn.train.common import common_identity, load_head, noise_metadata, read_frontend, run, training_set
 from etdnn.train.dataset import TrainingSet
-from etdnn.train.journal import Journal
-from etdnn.train.loop import Stepper, train
+from etdnn.train.loop import Stepper
 from etdnn.train.losses import MarginHead
-from etdnn.train.phases import (
-    announce,
-    check_batch,
-    discard,
-    load_head,
-    noise_hashes,
-    noise_metadata,
-    read_frontend,
-    table_hashes,
-    training_set,
-)
 from etdnn.train.precision import settle_precision
 from etdnn.train.ranks import Ranks
 from etdnn.train.settings import TrainSettings
-from etdnn.train.state import check_identity, flatten
-from etdnn.train.validation import make_validator
+from etdnn.train.state import flatten
 
 
 @dataclass(frozen=True)
@@ -97,42 +86,23 @@ def finetune(settings: TrainSettings, job: FineTuneJob) -> Path:
     settings = dataclasses.replace(
         settings, loss=loss, normalisation=metadata["normalisation"], average=options.average
     )
-    ranks = Ranks(job.device)
-    settings = settle_precision(settings, ranks.device)
-    try:
-        with ranks.together():
-            data = training_set(settings, job.data, speed_copies=options.speed_copies)
-            if job.stage_to is not None:
-                data.stage(job.stage_to)
-        check_batch(settings, data, ranks)
+    with closing(Ranks(job.device)) as ranks:
+        settings = settle_precision(settings, ranks.device)
+        data = training_set(settings, job.data, ranks, speed_copies=options.speed_copies)
         head = MarginHead(net.embedding.out_features, len(data.speakers), loss)
         load_head(head, job.head, data)
         network = OneArch(net).to(ranks.device)
         head.to(ranks.device)
         teacher = _teacher(job, ranks, net) if options.distillation else None
-        folder = job.out.parent / "finetune"
         identity = _identity(settings, data, ranks, job)
         stepper = Stepper(
             network, lambda _step: [net.arch], head, data, settings, options.phase(), ranks, job.seed, teacher
         )
-        with ranks.together():
-            validator = make_validator(
-                settings, job.data, data, lambda: copy.deepcopy(net).eval(), job.seed, active=ranks.first
-            )
-        journal = Journal(folder, "finetune", settings.batch, active=ranks.first, tensorboard=settings.tensorboard)
-        if ranks.first:
-            if job.force:
-                discard(folder)  # now that nothing else can be refused
-            check_identity(folder / "training.json", identity, override=job.override)
-            announce(stepper)
-        ranks.wait()
-        train(stepper, folder, identity, journal, validator)
+        run(stepper, job, job.out.parent / "finetune", identity, lambda: copy.deepcopy(net).eval())
         if ranks.first:
             kept = {name: value for name, value in metadata.items() if name not in ("mel_noise", "waveform")}
             _save(net.cpu(), kept | noise_metadata(settings), identity, job)
         ranks.wait()
-    finally:
-        ranks.close()
     return job.out
 
 
@@ -149,17 +119,11 @@ def _teacher(job: FineTuneJob, ranks: Ranks, net: Tdnn) -> Callable[[Tensor], Te
 def _identity(settings: TrainSettings, data: TrainingSet, ranks: Ranks, job: FineTuneJob) -> dict:
     return flatten(
         {
-            "seed": job.seed,
+            **common_identity(settings, data, ranks, job),
             "settings": settings.lasting(),
             "model": hash_file(job.model),
             "head": hash_file(job.head),
             "teacher": hash_file(job.teacher) if settings.finetune.distillation else "",
-            "data": data.hash,
-            "tables": table_hashes(job.data, settings),
-            "noises": noise_hashes(data),
-            "ranks": ranks.count,
-            "threads": job.threads,
-            "device": ranks.device.type,
         }
     )
 
