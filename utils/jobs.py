@@ -13,7 +13,7 @@ USAGE = """Usage: {name} [options] [JOB=FIRST:LAST] LOG COMMAND [ARGUMENT...]
 
 Runs COMMAND, with its output in LOG; with JOB=1:N, N times, with JOB replaced by the number in LOG and in every word
 of COMMAND (any name may stand for JOB). Ends with status 0 when all jobs ended with 0, else names the failed jobs'
-logs and ends with 1.
+logs and ends with 1, or with 85 when that is what each of those ended with: stopped on the way, its work saved.
 
 Words of COMMAND reach the program as they are: nothing in them is expanded. The words | || && ; < > >> 2> 2>> 2>&1,
 each standing alone, keep their meaning in the shell, and NAME=VALUE before the program sets its environment.
@@ -31,6 +31,7 @@ Options:
 """
 
 GRACE_TIME = 30  # seconds
+STOPPED = 85  # exit code of a job that was told to stop, or whose time was over, and that goes on when started again
 # others are for a cluster's configuration to know; a name that is nearly one of these is a slip
 OPTIONS = ("max_jobs_run", "num_threads", "mem", "gpu", "time", "grace_time", "num_nodes", "config")
 OPERATORS = {"|", "||", "&&", ";", "<", ">", ">>", "2>", "2>>", "2>&1"}

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from jobs import CallError, Interrupted, Signals, parse_call, report_failures, shell_line
+from jobs import STOPPED, CallError, Interrupted, Signals, parse_call, report_failures, shell_line
 
 NAME = "run.pl"
 NOTE_AFTER = 2.0  # seconds of waiting for jobs to end after which that is said
@@ -84,7 +84,8 @@ def main():
         return 1
     if failures:
         report_failures(NAME, call, failures)
-    return 1 if failures else 0
+        return STOPPED if all(event == f"code {STOPPED}" for _, event in failures) else 1
+    return 0
 
 
 def run_jobs(call, running, signals):

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from jobs import CallError, Interrupted, Signals, parse_call, report_failures
+from jobs import STOPPED, CallError, Interrupted, Signals, parse_call, report_failures
 
 NAME = "slurm.pl"
 CONFIG_HELP = "how options become sbatch's; default conf/slurm.conf where it exists"
@@ -143,7 +143,7 @@ def write_script(call):
         f'{words} {shlex.quote(call.log)} "${{launch[@]}}" {command}\n'
         "code=$?\n"
         # told to stop: a job that Slurm puts back into its queue has not ended, and one that it does not will be missed
-        "if [ $code = 143 ]; then exit $code; fi\n"
+        f"if [ $code = 143 ] || [ $code = {STOPPED} ]; then exit $code; fi\n"
         f"done={shlex.quote(str(done))}\n"
         'if [ -d "$done" ]; then echo $code > "$done/$task.part" && mv "$done/$task.part" "$done/$task"; fi\n'
         "exit $code\n",
@@ -177,11 +177,14 @@ def wait(call, job_id, done, signals):
             code = (done / name).read_text(encoding="utf-8").strip()
             job = names.pop(name)
             if code != "0":
-                failures.append((job, failure_event(call, job, code)))
+                failures.append((job, f"code {last_code(call, job) or code}"))
             (done / name).unlink()
             pause = 0.1
         if names and time.monotonic() > next_look:
-            failures += [(names.pop(name), event) for name, event in absences.look(list(names)).items()]
+            for name, event in absences.look(list(names)).items():
+                job = names.pop(name)
+                stopped = last_code(call, job) == str(STOPPED)
+                failures.append((job, f"code {STOPPED}, and Slurm has not queued it again" if stopped else event))
             next_look = time.monotonic() + QUEUE_INTERVAL
         with signals.heeded():
             time.sleep(min(pause, max(0.02, next_look - time.monotonic())))
@@ -190,14 +193,14 @@ def wait(call, job_id, done, signals):
     return sorted(failures, key=lambda failure: failure[0] or 0)
 
 
-def failure_event(call, job, code):
-    """Return what the log says about the end of a failed job."""
+def last_code(call, job):
+    """Return the exit code that the log of a job says, as text; '' where it says none."""
     try:
         text = call.job_log(job).read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
     ends = re.findall(r"^# Ended \(code (\d+)\)", text, re.MULTILINE)
-    return f"code {ends[-1] if ends else code}"
+    return ends[-1] if ends else ""
 
 
 class Absences:

@@ -159,15 +159,24 @@ def test_interruption_cancels(tmp_path: Path, cluster: dict[str, str]) -> None:
     assert (tmp_path / "cancelled").read_text() == "77\n"
 
 
-def test_a_job_told_to_stop_may_be_queued_again(tmp_path: Path, cluster: dict[str, str]) -> None:
+@pytest.mark.parametrize(("stop", "code"), [("kill -TERM $PPID; sleep 9", 143), ("exit 85", 85)])
+def test_a_job_told_to_stop_may_be_queued_again(tmp_path: Path, cluster: dict[str, str], stop: str, code: int) -> None:
+    """The whole job, as by preemption, or a training alone, which has saved its work (RequeueExit=85)."""
     programs = tmp_path / "programs"
-    again = 'subprocess.Popen(["bash", "-c", "bash $0; test $? = 143 && sleep 1.5 && bash $0", sys.argv[-1]],'
+    again = f'subprocess.Popen(["bash", "-c", "bash $0; test $? = {code} && sleep 1.5 && bash $0", sys.argv[-1]],'
     (programs / "sbatch").write_text(SBATCH.replace('subprocess.Popen(["bash", sys.argv[-1]],', again))
     (programs / "squeue").write_text("#!/bin/sh\necho N/A PENDING\n")
-    job = "if test -e once; then echo went on; else touch once; kill -TERM $PPID; sleep 9; fi"
+    job = f"if test -e once; then echo went on; else touch once; {stop}; fi"
     result = run_script("slurm.pl", "log/x.log", "bash", "-c", job, cwd=tmp_path, **cluster)
     assert (result.returncode, result.stderr) == (0, "")
     assert "went on" in (tmp_path / "log/x.log").read_text()
+
+
+def test_a_stopped_job_that_is_not_queued_again_is_named(tmp_path: Path, cluster: dict[str, str]) -> None:
+    (tmp_path / "programs/squeue").write_text("#!/bin/sh\necho N/A FAILED\n")
+    result = run_script("slurm.pl", "log/x.log", "bash", "-c", "echo saved; exit 85", cwd=tmp_path, **cluster)
+    assert result.returncode == 1
+    assert "failed (code 85, and Slurm has not queued it again), its log is log/x.log\n    saved" in result.stderr
 
 
 def test_configuration_file(tmp_path: Path, cluster: dict[str, str]) -> None:
