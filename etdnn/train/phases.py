@@ -52,6 +52,8 @@ def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: Pha
     """
     torch.set_num_threads(job.threads)
     phase = settings.phase(name)
+    if phase.distillation.external and job.teacher_scp is None:
+        raise UserError(f"phase {name}: distillation.external needs embeddings: --teacher-scp FILE")
     with closing(Ranks(job.device)) as ranks:
         settings = settle_precision(settings, ranks.device)
         data = training_set(settings, job.data, ranks)
@@ -89,8 +91,6 @@ def _external(phase: Phase, space: SearchSpace, data: TrainingSet, ranks: Ranks,
     """Return the teacher of `--teacher-scp`, with the projection of the phase before; None without one."""
     if not phase.distillation.external:
         return None
-    if job.teacher_scp is None:
-        raise UserError(f"phase {phase.name}: distillation.external needs embeddings: --teacher-scp FILE")
     teacher = Teacher(job.teacher_scp, job.data, data.reader.keys, space.embedding, job.seed)
     before = job.init / "projection.safetensors" if job.init else None
     if before and before.is_file():
