@@ -13,6 +13,7 @@ Options:
   --frames N     frames per crop [200]
   --finetune BOOL      train the subnet on, as section 'finetune' of the training configuration says [false]
   --train-config FILE  [conf/train.yaml]
+  --stop-after MINUTES stop fine-tuning then, with a checkpoint and code 85; see local/train_phase.sh [never]
   --stage-to DIR       fine-tune from a copy of the features in this folder, see local/train_phase.sh [where they are]
   --num-ranks N        processes of fine-tuning [1]
   --device NAME  auto, cpu or cuda [auto]
@@ -28,6 +29,7 @@ frames=200
 finetune=false
 train_config=conf/train.yaml
 stage_to=
+stop_after=
 num_ranks=1
 device=auto
 cmd=utils/run.pl
@@ -92,6 +94,7 @@ if [ "$finetune" = true ]; then
   flags=()
   [ "$override" = false ] || flags+=(--override)
   [ -z "$stage_to" ] || flags+=(--stage-to "$stage_to")
+  [ -z "$stop_after" ] || flags+=(--stop-after "$stop_after")
   [ "$force" = false ] || flags+=(--force)
   echo "local/derive.sh: fine-tuning; log: $dir/log/finetune.log"
   $cmd --grace-time 120 --num-threads "$num_ranks" "$dir/log/finetune.log" "${launcher[@]}" -m etdnn finetune --config "$train_config" \

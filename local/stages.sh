@@ -23,6 +23,7 @@ num_nodes=1
 seed=0
 device=auto
 stage_to=
+stop_after=
 force=false
 override=false
 teacher_scp=
@@ -74,6 +75,8 @@ Options (dashes or underscores; default in brackets):
   --device NAME         cpu, cuda or auto [$device]
   --stage-to DIR        train from a copy of the features in this folder, on a disc of the machine that trains [where
                         stage 1 wrote them]
+  --stop-after MINUTES  stop each training (phase, fine-tuning) that takes longer, with a checkpoint and code 85; the same
+                        command goes on from there [never]
   --force true          redo the stages that run even if their outputs are up to date [$force]
   --override true       go on with a training that was begun with another configuration, data or number of ranks [$override]
   --teacher-scp FILE    embeddings of the training utterances by another model, for distillation.external of a phase
@@ -151,8 +154,8 @@ if [ "$stage" -le 1 ] && [ -n "${HELD:-}" ]; then
 fi
 
 TRAIN=(local/train_phase.sh --cmd "$cuda_cmd" --num-ranks "$num_ranks" --num-nodes "$num_nodes" --seed "$seed"
-  --teacher-scp "$teacher_scp" --force "$force" --override "$override" --device "$device" --stage-to "$stage_to" --train-config "$train_config"
-  --space-config "$space_config")
+  --teacher-scp "$teacher_scp" --force "$force" --override "$override" --device "$device" --stage-to "$stage_to" --stop-after "$stop_after"
+  --train-config "$train_config" --space-config "$space_config")
 
 if begin 2 "first phase of training"; then
   need 1 "$datadir/train_all/feats.scp"
@@ -184,7 +187,7 @@ if begin 5 "derive subnets"; then
     [ "$name" = largest ] || need 4 "$expdir/search/$name/arch.txt"
     run local/derive.sh --cmd "$DERIVE_CMD" "${COMMON[@]}" --device "$device" --phase "$phase" \
       --crops "$calibration_crops" --finetune "$finetune" --train-config "$train_config" --num-ranks "$num_ranks" \
-      --override "$override" --stage-to "$stage_to" "$datadir" "$expdir" "$name"
+      --override "$override" --stage-to "$stage_to" --stop-after "$stop_after" "$datadir" "$expdir" "$name"
   done
 fi
 

@@ -15,13 +15,15 @@ seed=0
 force=false
 override=false
 teacher_scp=
+stop_after=
 help_message="Usage: local/train_phase.sh [options] PHASE TRAIN-DATA EXPDIR
   e.g.: local/train_phase.sh --num-ranks 2 kernel data/train_all exp/paper
 Trains PHASE (a name of the training configuration) from the phase before it; makes EXPDIR/PHASE/supernet.safetensors and
 head.safetensors, and, after the configuration's last phase, EXPDIR/supernet, a link to it.
 Told to stop (SIGTERM, SIGINT), the training has 110 s to write a checkpoint and end with code 85; the same call goes on
 from there.
-On Slurm, --requeue behind 'command sbatch' in conf/slurm.conf lets a preempted training queue again and do so by itself.
+On Slurm, --requeue behind 'command sbatch' in conf/slurm.conf lets a preempted training queue again and do so by itself;
+so does RequeueExit=85 of the cluster's configuration with one that ends with code 85.
 Options:
   --cmd CMD              job runner (default: $cmd)
   --num-ranks N          processes that share a batch, per node (default: $num_ranks)
@@ -33,6 +35,7 @@ Options:
   --stage-to DIR         copy the features to this folder, on a disc of the machine that trains, and read them there;
                          copies that are there are used again (default: read where they are)
   --teacher-scp FILE     embeddings of the training utterances by another model, for distillation.external (default: none)
+  --stop-after MINUTES   then stop as after SIGTERM, with a checkpoint and code 85 (default: trained to the end)
   --seed N               (default: $seed)
   --override true|false  resume although the configuration or the number of ranks changed (default: $override)
   --force true|false     discard this phase and train it anew (default: $force)"
@@ -69,6 +72,7 @@ options=(--config "$train_config" --space "$space_config" --phase "$phase" --dat
   --seed "$seed" --device "$device" "${init[@]}")
 [ -z "$teacher_scp" ] || options+=(--teacher-scp "$teacher_scp")
 [ -z "$stage_to" ] || options+=(--stage-to "$stage_to")
+[ -z "$stop_after" ] || options+=(--stop-after "$stop_after")
 $override && options+=(--override)
 $force && options+=(--force)
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from etdnn.cli._training import add_training_arguments
+
 
 def add_arguments(parser):
     """Declare the options."""
@@ -12,12 +14,7 @@ def add_arguments(parser):
     parser.add_argument("--calibration", required=True, type=Path, help="training data for batch norm (data/train)")
     parser.add_argument("--out", required=True, type=Path, help="model file to make")
     parser.add_argument("--teacher", type=Path, help="supernet.safetensors of that phase, for finetune.distillation")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--threads", type=int, default=1, help="threads per process; with more than 1 CPU runs differ")
-    parser.add_argument("--stage-to", type=Path, help="copy the features to this folder of a local disc, train from it")
-    parser.add_argument("--override", action="store_true", help="resume although configuration, data or ranks changed")
-    parser.add_argument("--force", action="store_true", help="discard what is there and start anew")
+    add_training_arguments(parser)
 
 
 def run(args):
@@ -39,5 +36,6 @@ def run(args):
         args.stage_to,
         args.teacher,
         args.force,
+        args.stop_after,
     )
     print(finetune(settings, job))

@@ -6,6 +6,8 @@ Several: python3 -m etdnn.train.launch --standalone --nproc-per-node 2 -m etdnn 
 
 from pathlib import Path
 
+from etdnn.cli._training import add_training_arguments
+
 
 def add_arguments(parser):
     """Declare the options."""
@@ -15,13 +17,8 @@ def add_arguments(parser):
     parser.add_argument("--data", required=True, type=Path, help="data directory with features (data/train_all)")
     parser.add_argument("--out", required=True, type=Path, help="folder of this phase (exp/TAG/PHASE)")
     parser.add_argument("--init", type=Path, help="folder of the phase before; without it, weights are drawn")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--threads", type=int, default=1, help="threads per process; with more than 1 CPU runs differ")
-    parser.add_argument("--stage-to", type=Path, help="copy the features to this folder of a local disc, train from it")
     parser.add_argument("--teacher-scp", type=Path, help="embeddings of another model, for distillation.external")
-    parser.add_argument("--override", action="store_true", help="resume although configuration, data or ranks changed")
-    parser.add_argument("--force", action="store_true", help="discard what is there and start anew")
+    add_training_arguments(parser)
 
 
 def run(args):
@@ -41,6 +38,7 @@ def run(args):
         args.force,
         args.stage_to,
         args.teacher_scp,
+        args.stop_after,
     )
     print(train_phase(settings, args.phase, load_space(args.space), job))
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,8 +60,9 @@ def run(
     """Take the steps of `stepper` that are left, with checkpoints, journal and `identity` in `folder`.
 
     `derive()` gives the network that is measured on dev. UserError where `folder` holds a training of another identity,
-    InterruptedTrainingError after SIGTERM or SIGINT.
+    InterruptedTrainingError after SIGTERM or SIGINT and when the minutes of `job.stop_after` are over.
     """
+    until = math.inf if job.stop_after is None else time.monotonic() + 60 * job.stop_after
     settings, data, ranks = stepper.settings, stepper.data, stepper.ranks
     with ranks.together():
         if job.stage_to is not None:
@@ -72,7 +75,7 @@ def run(
         check_identity(folder / "training.json", identity, override=job.override)
         _announce(stepper)
     ranks.wait()
-    train(stepper, folder, identity, journal, validator)
+    train(stepper, folder, identity, journal, validator, until)
 
 
 def _discard(folder: Path) -> None:

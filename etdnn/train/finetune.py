@@ -48,6 +48,7 @@ class FineTuneJob:
     stage_to: Path | None = None
     teacher: Path | None = None
     force: bool = False
+    stop_after: float | None = None
 
 
 class OneArch(nn.Module):

@@ -29,7 +29,7 @@ from etdnn.train.teacher import Teacher
 from etdnn.train.validation import Validator
 
 INTERRUPTED = 85
-"""Exit status after SIGTERM or SIGINT with a checkpoint written: start again to go on."""
+"""Exit status when a signal or a time limit has stopped a training with a checkpoint written: start again to go on."""
 
 
 class InterruptedTrainingError(UserError):
@@ -72,7 +72,7 @@ class Stepper:
         self.rate_factor = rate_factor(self.settings)
         self.optimiser = make_optimiser(self.settings, *self.modules.values())
         self.scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.settings.precision == "fp16")
-        self.stop_wanted = False  # by a signal to this rank
+        self.stop_wanted = ""  # what asks this rank to stop
         self.stopping = False  # agreed by all ranks
 
     def batches(self, step: int) -> list[Batch]:
@@ -107,7 +107,7 @@ class Stepper:
         self.gradients.zero()
         loss, correct = self._accumulate(step, batches)
         local = torch.stack(
-            [loss, correct, torch.tensor(float(self.stop_wanted), device=loss.device), (~loss.isfinite()).float()]
+            [loss, correct, torch.tensor(float(bool(self.stop_wanted)), device=loss.device), (~loss.isfinite()).float()]
         )
         self.gradients.extras.copy_(local.nan_to_num())
         agreed = self.gradients.mean_over(self.ranks)
@@ -204,12 +204,18 @@ class Stepper:
 
 
 def train(
-    stepper: Stepper, directory: Path, identity: dict[str, Any], journal: Journal, validator: Validator | None = None
+    stepper: Stepper,
+    directory: Path,
+    identity: dict[str, Any],
+    journal: Journal,
+    validator: Validator | None = None,
+    until: float = math.inf,
 ) -> None:
     """Take the steps that are left; checkpoint every so many epochs and minutes; end with the weights asked for.
 
-    `identity`, what the training is made of, is left in `training.json`. Raises InterruptedTrainingError after SIGTERM
-    or SIGINT, with a checkpoint written.
+    `identity`, what the training is made of, is left in `training.json`. Raises InterruptedTrainingError, with a
+    checkpoint written, after SIGTERM or SIGINT, and after the first step that begins when `time.monotonic()` is past
+    `until`; what a step does depends on no clock.
     """
     keeper = Keeper(stepper, Checkpoints(directory / "checkpoints"), journal, validator)
     first = keeper.resume()
@@ -225,13 +231,16 @@ def train(
             batches = ahead.result()
             ahead = loader.submit(stepper.batches, step + 1) if step + 1 < stepper.total else None
             waited = time.monotonic() - begin
+            if time.monotonic() > until:
+                stepper.stop_wanted = "the time limit"
             loss, accuracy, rate = stepper.take(step, batches)
             journal.step(step, loss, accuracy, rate, waited)
             keeper.after(step + 1)
             if stepper.stopping and step + 1 < stepper.total:
                 stepper.ranks.wait()
                 raise InterruptedTrainingError(
-                    f"stopped by a signal after step {step + 1}; start again to go on from there"
+                    f"stopped by {stepper.stop_wanted or 'another rank'} after step {step + 1}; start again to go on "
+                    "from there"
                 )
     if stepper.ranks.first:
         keeper.finish(directory)
@@ -240,7 +249,7 @@ def train(
 
 def _watch_signals(stepper: Stepper) -> None:
     def wish(_number, _frame):
-        stepper.stop_wanted = True
+        stepper.stop_wanted = "a signal"
 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, wish)

@@ -29,7 +29,8 @@ from etdnn.train.teacher import Teacher
 class PhaseJob:
     """What a phase is made of: files, seed, machine; `init` is the folder of the phase before (None: from scratch).
 
-    With `stage_to` the features are copied to that folder, on a disc of the machine, and read there.
+    With `stage_to` the features are copied to that folder, on a disc of the machine, and read there. After `stop_after`
+    minutes a checkpoint is written and InterruptedTrainingError raised, as after SIGTERM.
     """
 
     data: Path
@@ -42,6 +43,7 @@ class PhaseJob:
     force: bool = False
     stage_to: Path | None = None
     teacher_scp: Path | None = None
+    stop_after: float | None = None
 
 
 def train_phase(settings: TrainSettings, name: str, space: SearchSpace, job: PhaseJob) -> Path:

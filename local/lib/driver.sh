@@ -50,13 +50,14 @@ begin() {
   log "$2"
 }
 
-# run COMMAND...: one script of the current stage; a failure prints the line that resumes it
+# run COMMAND...: one script of the current stage; a failure, or a training that stopped (85), prints the line that resumes it
 run() {
-  local status=0
+  local status=0 word=failed
   "$@" || status=$?
   if [ "$status" -ne 0 ]; then
+    [ "$status" -ne 85 ] || word="stopped with a checkpoint"
     {
-      echo "run.sh: stage $CURRENT failed (${1}, status $status) after $((SECONDS - STAGE_STARTED)) s. Resume with:"
+      echo "run.sh: stage $CURRENT $word (${1}, status $status) after $((SECONDS - STAGE_STARTED)) s. Resume with:"
       echo "  $(resume_line "$CURRENT")"
     } >&2
     exit "$status"
@@ -82,6 +83,7 @@ check_options() {
   for name in nj num_ranks num_nodes calibration_crops; do
     [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "--${name//_/-} '${!name}' is not a number of at least 1" 2
   done
+  [[ $stop_after =~ ^([0-9]*[1-9][0-9]*)?$ ]] || die "--stop-after '$stop_after' is not a number of minutes of at least 1" 2
   case $device in auto | cpu | cuda) ;; *) die "--device '$device' is not one of auto, cpu, cuda" 2 ;; esac
   [ "$stage" -le "$LAST_STAGE" ] || die "there is no stage $stage; the last is $LAST_STAGE" 2
   [ "$stage" -le "$stop_stage" ] || die "nothing to do: --stage $stage is behind --stop-stage $stop_stage" 2

@@ -15,6 +15,8 @@ from etdnn.files import atomic_path
         (["cost", "1-8-8-1-1-24", "--quite-another=3"], ["unknown option --quite-another;"]),
         (["budgets", "--macs-budget"], ["argument --macs-budget: expected one argument"]),
         (["make-fbank", "--seed", "x", "data", "out"], ["argument --seed: invalid int value: 'x'"]),
+        (["train", "--stop-after", "0"], ["--stop-after: '0' is not a number of minutes above 0"]),
+        (["finetune", "--stop-after=1h"], ["--stop-after: '1h' is not a number of minutes above 0"]),
         (["budgets", "--macs-budget=-5M"], ["macs budget '-5M': write it as 204M"]),
     ],
 )

@@ -10,7 +10,10 @@ STAGE = """#!/usr/bin/env bash
 set -euo pipefail
 name=$(basename "$0" .sh)
 printf '%s' "$name" >>calls; printf '\\t%s' "$@" >>calls; echo >>calls
-[ "$(cat fail 2>/dev/null)" != "$name" ] || { echo "$name: error: as asked" >&2; exit 3; }
+[ "$(cat fail 2>/dev/null)" != "$name" ] || {
+  echo "$name: error: as asked" >&2
+  exit "$(cat status 2>/dev/null || echo 3)"
+}
 last=${*: -1}
 case $name in
   prepare_toy) mkdir -p data/train; touch data/train/wav.scp ;;

@@ -171,6 +171,16 @@ def test_search_without_a_supernet_names_stage_3(egs):
     one_line(egs.run("--stage", "4", "--phase", "kernel"), "exp/toy/kernel/supernet.safetensors is missing; stage 3")
 
 
+def test_a_time_limit_is_each_trainings_and_stopped_by_it_the_same_command_goes_on(egs):
+    (egs.folder / "fail").write_text("derive")
+    (egs.folder / "status").write_text("85")
+    done = egs.run("--stop-after", "90", "--finetune", "true")
+    calls = egs.calls()
+    assert [option(call, "--stop-after") for call in calls if call[0] in ("train_phase", "derive")] == [["90"]] * 4
+    assert done.returncode == 85 and "stage 5 stopped with a checkpoint (local/derive.sh, status 85)" in done.stderr
+    assert done.stderr.splitlines()[-1] == "  bash run.sh --stop-after 90 --finetune true --stage 5"
+
+
 def test_a_failed_stage_prints_a_line_that_resumes_it(egs):
     (egs.folder / "fail").write_text("search")
     given = ["--macs-budget", "204M 571M", "--expdir=exp/it's", "--force", "true", "--stage", "0", "--nj", "1"]
@@ -197,6 +207,8 @@ def test_a_failed_stage_prints_a_line_that_resumes_it(egs):
         (["--nj", "abc"], ["--nj 'abc'"]),
         (["--seed", "-1"], ["--seed '-1'"]),
         (["--device", "gpu"], ["--device 'gpu'", "auto, cpu, cuda"]),
+        (["--stop-after", "0"], ["--stop-after '0'"]),
+        (["--stop-after", "1h"], ["--stop-after '1h'"]),
         (["extra"], ["'extra'"]),
         (["--macs-budget", "20M"], ["20M", "83752256"]),
         (["--macs-budget", "much"], ["'much'", "204M"]),

@@ -18,6 +18,7 @@ from etdnn.model.checkpoint import load_supernet, read_subnet, save_subnet
 from etdnn.model.supernet import Supernet
 from etdnn.train.dataset import TrainingSet
 from etdnn.train.finetune import FineTuneJob, finetune
+from etdnn.train.loop import InterruptedTrainingError
 from etdnn.train.phases import PhaseJob, train_phase
 from etdnn.train.settings import Distillation, FineTune, Loss, Schedule, Validation, load_train_settings
 
@@ -85,6 +86,16 @@ def test_a_broken_run_follows_the_unbroken_one(settings, job, tmp_path):
     finetune(settings, other)
     (tmp_path / "other/finetune/checkpoints/step-00000006.pt").unlink()
     other.out.unlink()
+    finetune(settings, other)
+    assert hash_file(job.out) == hash_file(other.out)
+
+
+def test_a_time_limit_changes_nothing(settings, job, tmp_path):
+    finetune(settings, job)
+    other = dataclasses.replace(job, out=tmp_path / "other/model.safetensors")
+    with pytest.raises(InterruptedTrainingError, match="by the time limit after step 1"):
+        finetune(settings, dataclasses.replace(other, stop_after=1e-9))
+    assert not other.out.exists()
     finetune(settings, other)
     assert hash_file(job.out) == hash_file(other.out)
 
