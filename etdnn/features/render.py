@@ -130,7 +130,7 @@ class Renderers:
         if self._connections:
             return
         context = get_context("forkserver")  # a plain fork would copy the locks of threads, and CUDA's state
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([__name__, "torch", "scipy.signal"])  # loaded once, and in memory once
         processes = []
         for _ in range(self._count):
             ours, theirs = context.Pipe()
@@ -151,10 +151,10 @@ def _end(connections: list[Connection], processes: list) -> None:
 
 def _serve(connection: Connection, options: FbankOptions) -> None:
     """Make the crops that come through `connection` until its other end is closed, by the other process or its end."""
-    import torch
-
     for number in (signal.SIGINT, signal.SIGTERM):  # the training finishes its step and closes the connection
         signal.signal(number, signal.SIG_IGN)
+    import torch
+
     torch.set_num_threads(1)
     renderer = Renderer(options)
     with suppress(EOFError, OSError):
