@@ -7,8 +7,9 @@ help_message="Usage: local/export.sh [options] <data> <expdir> <budget>
 e.g.: local/export.sh --licence 'CC BY 4.0' data exp/main 204M
 Writes <expdir>/subnet/<budget>/export/: model.onnx (from fbank, for sherpa-onnx), model.wave.onnx (from samples), the same
 in fp16 and int8, example.py, MODEL_CARD.md, precisions.json (bytes, ms, EER), int8_layers.txt; for a front end with VAD
-neither model.wave.onnx nor example.py. Every file is checked against PyTorch. Notes in the model file whether its embeddings are comparable with the largest network's, so that
-galleries can be shared. Without the extra onnx only the card is written. Does nothing when all is up to date.
+neither model.wave.onnx nor example.py. Every file is checked against PyTorch. Notes in the model file whether its
+embeddings are comparable with the largest network's, so that galleries can be shared. Without the extra onnx only the
+card is written. Does nothing when all is up to date.
 Options:
   --precisions LIST  of fp32, fp16, int8; int8 is calibrated on <data>/dev [fp32 fp16 int8]
   --title TEXT       what the corpus is; noted in model file and card [name of <expdir>]

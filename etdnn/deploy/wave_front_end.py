@@ -28,7 +28,10 @@ class WaveFrontEnd(nn.Module):
     def __init__(self, options: FbankOptions):
         super().__init__()
         if options.vad:
-            raise UserError("front end with --vad=true: no waveform form of it; export the form 'fbank'")
+            raise UserError(
+                "front end with --vad=true: no waveform form of it, which the page of etdnn demo needs too; export the "
+                "form 'fbank'"
+            )
         self.options = options
         rate = options.sample_frequency
         self.shift, self.window = options.shift_and_window

@@ -229,8 +229,12 @@ def speeds_of(directory: Path, keys: Keys) -> np.ndarray:
     if not path.is_file():
         return np.ones(len(keys))
     known, codes, factors = read_word_table(path, _speed_alone)
+    try:
+        factors = np.array(factors, float)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}, after 'speed='; make the copies again: stage 1") from None
     positions = known.positions_of(keys)
-    return np.where(positions >= 0, np.array(factors, float)[codes[positions]], 1.0)
+    return np.where(positions >= 0, factors[codes[positions]], 1.0)
 
 
 def _speed_alone(recipe: bytes) -> bytes:

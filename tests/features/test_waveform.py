@@ -257,6 +257,13 @@ def test_what_cannot_begin_is_refused(spoken, tmp_path):
             Waveform(**wrong)
 
 
+def test_a_speed_that_is_no_number_is_named(spoken, tmp_path):
+    directory = copy_tables(spoken, tmp_path)
+    write_table(directory / "utt2aug", {FeatureReader(directory / "feats.scp").keys[0]: "speed=fast"})
+    with pytest.raises(UserError, match="utt2aug: could not convert string to float: 'fast', after 'speed='"):
+        bank_of(directory)
+
+
 def test_a_process_that_was_killed_is_an_error_in_one_line(spoken):
     bank, reader = bank_of(spoken, workers=2)
     some, before = bank.eligible[:2].tolist(), set(multiprocessing.active_children())
