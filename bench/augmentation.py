@@ -1,6 +1,6 @@
 """Noise from stored copies, mixed in the mel domain, and added to the audio of each crop: crops/s, disc, distance, EER.
 
-python3 bench/augmentation.py --data FOLDER [--work DIR] [--epochs 16] [--seeds 1] [--nj 2] [--quick]
+python3 bench/augmentation.py --data FOLDER [--work DIR] [--epochs 16] [--seeds 1] [--nj 2] [--ways NAME ...] [--quick]
 
 FOLDER holds realspeech/ (wav, speakers.tsv, trials.txt, trials_cross.txt), musan_like/ (noise, speech) and rirs/
 (simulated). All ways draw noise or babble at the same SNRs for 6 in 10 crops. `none`: no noise. `stored`: one noisy
@@ -226,6 +226,7 @@ def main():
     parser.add_argument("--work", type=Path, help="folder for features and models, used again [a temporary one]")
     parser.add_argument("--epochs", type=float, default=16, help="passes over the utterances [16]")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each way [1]")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="only these [all]")
     parser.add_argument("--nj", type=int, default=2, help="processes [2]")
     parser.add_argument("--quick", action="store_true", help="few speakers, few steps: shows that it runs")
     args = parser.parse_args()
@@ -240,11 +241,11 @@ def main():
         print(f"distance to the fbank of the mixed waveforms: stored copy in CM2 {coded:.5f}, mel domain {mel:.3f}")
         print(f"SNR of the mel domain against that of the waveforms: {snr:.2f} dB off on average")
         rates, sizes = speeds(data, batches, runs), disc(data)
-        jobs = [(data, work, name, epochs, batch, seed) for seed in range(args.seeds) for name in WAYS]
+        jobs = [(data, work, name, epochs, batch, seed) for seed in range(args.seeds) for name in args.ways]
         with ProcessPoolExecutor(args.nj, multiprocessing.get_context("spawn")) as pool:
             results = dict(zip([(job[2], job[5]) for job in jobs], pool.map(train_and_test, jobs), strict=True))
         print(f"{'way':13}{'crops/s':>9}{'disc MB':>9}{'steps':>7}" + "".join(f"{f'EER {n} %':>22}" for n in LISTS))
-        for name in WAYS:
+        for name in args.ways:
             mine = [results[name, seed] for seed in range(args.seeds)]
             texts = [" ".join(f"{eers[place]:.2f}" for _, eers in mine) for place in range(len(LISTS))]
             line = f"{name:13}{rates[name]:9.0f}{sizes[name] / 1e6:9.1f}{mine[0][0]:7d}"
