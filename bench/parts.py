@@ -1,5 +1,6 @@
 """Trainings of a comparison as processes of one thread, each made once; shared by strategies.py and recipes.py."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 from etdnn.data.ark import FeatureReader
 from etdnn.data.datadir import DataDir
 from etdnn.embed.extract import embed_utterances
-from etdnn.files import write_json
+from etdnn.files import write_json, write_text
 from etdnn.model.checkpoint import read_subnet
 from etdnn.scoring.cosine import cosine_scores, index_trials, length_normalise
 from etdnn.scoring.metrics import eer
@@ -27,6 +28,10 @@ class Parts:
 
     def __init__(self, data: Path, out: Path, made: dict):
         self.data, self.out = data, out
+        if not (data / "train_all/feats.scp").is_file():
+            raise SystemExit(
+                f"{data}/train_all/feats.scp is missing; --data is a folder that stage 1 of an egs has filled"
+            )
         made = {"data": str(data.resolve()), **made}
         out.mkdir(parents=True, exist_ok=True)
         if (out / "plan.json").is_file() and (before := json.loads((out / "plan.json").read_text())) != made:
@@ -34,7 +39,10 @@ class Parts:
         write_json(out / "plan.json", made)
 
     def run(self, folder: Path, words: list[str | Path]) -> None:
-        """Run one etdnn command, unless `folder` says that it is done; its wall and CPU time go to part.json."""
+        """Run one etdnn command, unless `folder` says that it is done; its wall and CPU time go to part.json.
+
+        Of a training that was broken off and goes on, they are those of the last call.
+        """
         done = folder / "part.json"
         if done.is_file():
             return
@@ -92,6 +100,23 @@ class Parts:
         """Return the sums of wall and of CPU minutes of parts."""
         parts = [json.loads((folder / "part.json").read_text()) for folder in folders]
         return sum(part["wall"] for part in parts) / 60, sum(part["cpu"] for part in parts) / 60
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that every comparison has."""
+    parser.add_argument("--data", type=Path, required=True, help="data directories of an egs, after stage 1")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything that is trained")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds (default 1)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at once (default 2)")
+    parser.add_argument("--quick", action="store_true", help="very small networks, to see that it runs")
+    parser.add_argument("--results", type=Path, help="also write the tables to this file")
+
+
+def publish(text: str, results: Path | None) -> None:
+    """Print `text`, and write it to `results` where that is asked for."""
+    print(text)
+    if results:
+        write_text(results, text)
 
 
 def spread(values: list[float], *, signed: bool = False) -> str:

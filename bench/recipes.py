@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from parts import Parts, spread
+from parts import Parts, add_arguments, publish, spread
 
 from etdnn.data.datadir import DataDir
 from etdnn.files import write_text
@@ -155,14 +155,9 @@ class Recipes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="data directories of an egs, after stage 1")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything that is trained")
+    add_arguments(parser)
     parser.add_argument("--epochs", type=float, default=6.0, help="passes over the training data (default 6)")
-    parser.add_argument("--seeds", type=int, default=1, help="number of seeds (default 1)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at once (default 2)")
     parser.add_argument("--only", nargs="+", choices=list(CHANGES), help="these rows beside the first (default: all)")
-    parser.add_argument("--quick", action="store_true", help="a very small network, to see that it runs")
-    parser.add_argument("--results", type=Path, help="also write the table to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
     began, (first, *others), seeds = time.monotonic(), CHANGES, list(range(args.seeds))
@@ -172,9 +167,7 @@ def main() -> None:
             done.result()
     minutes = (time.monotonic() - began) / 60
     text = f"{args.seeds} seed(s), {args.epochs:g} epochs, {minutes:.1f} min for this call\n\n{recipes.table(seeds)}\n"
-    print(text)
-    if args.results:
-        write_text(args.results, text)
+    publish(text, args.results)
 
 
 if __name__ == "__main__":

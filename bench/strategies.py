@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from parts import Parts, spread
+from parts import Parts, add_arguments, publish, spread
 
 from etdnn.data.datadir import DataDir
 from etdnn.files import write_text
@@ -252,13 +252,8 @@ class Comparison:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="data directories of an egs, after stage 1")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything that is trained")
-    parser.add_argument("--seeds", type=int, default=1, help="number of seeds (default 1)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at once (default 2)")
+    add_arguments(parser)
     parser.add_argument("--stretch", type=float, default=1.0, help="multiplies the length of everything (default 1)")
-    parser.add_argument("--quick", action="store_true", help="very small networks, to see that it runs")
-    parser.add_argument("--results", type=Path, help="also write the tables to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
@@ -284,9 +279,7 @@ def main() -> None:
     minutes = (time.monotonic() - began) / 60
     tables = f"{comparison.table(seeds)}\n\n{comparison.matrices(seeds)}\n"
     text = f"{args.seeds} seed(s), {minutes:.1f} min for this call\n\n{tables}"
-    print(text)
-    if args.results:
-        write_text(args.results, text)
+    publish(text, args.results)
 
 
 if __name__ == "__main__":
